@@ -1,0 +1,53 @@
+# Everything runs in .venv, which `install` makes; no target needs anything else to be set up.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.ONESHELL:
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.PHONY: install demo test lint bench study accept clean help
+
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+$(STAMP): pyproject.toml constraints.txt
+	@for python in python3.11 python3 ""; do
+		[ -n "$$python" ] || { echo "GAELP needs Python 3.11; none was found. Install it and run make again." >&2; exit 1; }
+		! "$$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || break
+	done
+	echo "Installing into .venv (once, about a minute)" >&2
+	[ -x $(BIN)/python ] || "$$python" -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch $@
+
+install: $(STAMP) ## Make .venv with everything in it
+	@:
+
+demo: install ## Train a policy, fly it against the baselines, write runs/demo/report.html
+	@$(BIN)/gaelp demo
+
+lint: install ## Style, types and layers
+	@$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint ## Lint, then examples, doctests and all tests
+	@$(BIN)/pytest -n 2 --dist loadgroup --doctest-modules src tests
+
+bench: install ## Time the public calls at real sizes
+	@$(BIN)/gaelp bench market
+	$(BIN)/pytest -p no:xdist benchmarks
+
+study: install ## The long experiments
+	@$(BIN)/pytest -n 2 --dist loadgroup -m study tests
+
+accept: install ## Run the must-show lines of one step: make accept STEP=1
+	@$(BIN)/python docs/acceptance/run.py "$${STEP:?which step? make accept STEP=1}"
+
+clean: ## Remove the environment, caches and builds; runs/ stays
+	@rm -rf .venv build dist src/*.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find src tests benchmarks examples docs \( -name __pycache__ -o -name __kernels__ \) -prune -exec rm -rf {} + 2>/dev/null || true
+
+help: ## Show this
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10

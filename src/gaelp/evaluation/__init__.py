@@ -1,0 +1,1 @@
+"""Judgement: frozen suites, paired differences with intervals, references that see the truth, reports."""

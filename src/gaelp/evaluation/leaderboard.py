@@ -1,0 +1,253 @@
+"""The leaderboard: per-world sums of each policy in, the `evaluate` JSON and its tables out.
+
+Counts and money are means per world; ratios are ratios of sums over worlds; an
+undefined figure is None. Pairs compare policies on the same worlds.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from rich.table import Table
+
+from gaelp.core.errors import BadInput
+from gaelp.evaluation.intervals import (
+    Interval,
+    PairedInterval,
+    mean_interval,
+    paired_interval,
+    paired_ratio_interval,
+    ratio_of_sums_interval,
+)
+
+Floats = NDArray[np.float64]
+
+# metric -> (numerator, denominator) among the per-world sums; no denominator: mean per world
+METRICS: dict[str, tuple[str, str | None]] = {
+    "spend_usd": ("spend_usd", None),
+    "spend_share": ("spend_usd", "budget_usd"),
+    "conversions": ("attributed_conversions", None),
+    "cac_usd": ("spend_usd", "attributed_conversions"),
+    "roas": ("revenue_usd", "spend_usd"),
+    "incremental_conversions": ("incremental_conversions", None),
+    "incremental_decisions": ("incremental_decisions", None),
+    "incremental_cac_usd": ("spend_usd", "incremental_conversions"),
+    "incremental_roas": ("incremental_revenue_usd", "spend_usd"),
+    "incremental_profit_usd": ("incremental_profit_usd", None),
+    "win_rate": ("wins", "bids"),
+    "impression_share": ("impressions", "opportunities"),
+}
+PAIR_METRICS = ("incremental_profit_usd", "incremental_conversions", "incremental_cac_usd")
+LOWER_IS_BETTER = frozenset({"cac_usd", "incremental_cac_usd"})
+NEEDED_SUMS = frozenset(
+    name for pair in METRICS.values() for name in pair if name and name != "incremental_profit_usd"
+)
+FULL_SPEND = 0.9  # a CAC below this spend share is bought by not spending
+
+_COLUMNS = {
+    "incremental_profit_usd": "incremental profit",
+    "incremental_cac_usd": "incremental CAC",
+    "incremental_roas": "incremental ROAS",
+    "incremental_conversions": "incremental conversions",
+    "spend_share": "budget spent",
+    "cac_usd": "attributed CAC",
+    "roas": "attributed ROAS",
+    "win_rate": "win rate",
+    "impression_share": "impression share",
+}
+
+
+def leaderboard(
+    results: Mapping[str, Mapping[str, ArrayLike]],
+    *,
+    baseline: str = "pacing",
+    level: float = 0.95,
+    seed: int = 0,
+    n_resamples: int = 2000,
+    families: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Judge policies flown on the same worlds: the object `gaelp evaluate --json` prints.
+
+    Args:
+        results: policy -> name of a sum -> (n_worlds,) that sum in each world;
+            `NEEDED_SUMS` names the sums that must be there, others are ignored.
+        baseline: every other policy is paired with this one where it was flown.
+        level: coverage of the intervals.
+        seed: names the resamples; all policies share them.
+        n_resamples: bootstrap resamples.
+        families: results per family of worlds, passed on as they are.
+
+    Returns:
+        {"policies": {policy: {metric: {mean, low, high}}},
+         "pairs": {"a - b": {metric: {mean, low, high, p_improvement}}}, "families": {...}}
+
+    Raises:
+        BadInput: if a sum is missing or not finite, or the numbers of worlds differ.
+    """
+    sums = {policy: _checked(policy, given) for policy, given in results.items()}
+    sizes = {policy: columns["spend_usd"].size for policy, columns in sums.items()}
+    if len(set(sizes.values())) > 1:
+        raise BadInput(
+            "results",
+            sizes,
+            "must be the same number of worlds for every policy",
+            "Fly every policy on the same worlds.",
+        )
+    options = {"level": level, "seed": seed, "n_resamples": n_resamples}
+    rivals_of_baseline = [policy for policy in sums if policy != baseline] if baseline in sums else []
+    return {
+        "policies": {
+            policy: {metric: _interval(columns, metric, options).as_dict() for metric in METRICS}
+            for policy, columns in sums.items()
+        },
+        "pairs": {
+            f"{policy} - {baseline}": {
+                metric: _pair(sums[policy], sums[baseline], metric, options).as_dict()
+                for metric in PAIR_METRICS
+            }
+            for policy in rivals_of_baseline
+        },
+        "families": dict(families or {}),
+    }
+
+
+def ranked(board: Mapping[str, Any]) -> list[str]:
+    """Policies by mean incremental profit, best first; undefined ones last."""
+
+    def profit(policy: str) -> float:
+        mean = board["policies"][policy].get("incremental_profit_usd", {}).get("mean")
+        return -np.inf if mean is None else float(mean)
+
+    return sorted(board["policies"], key=profit, reverse=True)
+
+
+def underspenders(board: Mapping[str, Any], *, baseline: str = "pacing") -> set[str]:
+    """Policies whose CAC does not count: under 90 % spent and fewer conversions than the baseline."""
+    policies = board["policies"]
+
+    def mean(policy: str, metric: str) -> float | None:
+        value = policies.get(policy, {}).get(metric, {}).get("mean")
+        return None if value is None else float(value)
+
+    to_reach = mean(baseline, "incremental_conversions")
+    return {
+        policy
+        for policy in policies
+        if (mean(policy, "spend_share") or 0) < FULL_SPEND
+        and (
+            policy == baseline
+            or to_reach is None
+            or (reached := mean(policy, "incremental_conversions")) is None
+            or reached < to_reach
+        )
+    }
+
+
+def as_table(board: Mapping[str, Any]) -> Table:
+    """The leaderboard for a terminal."""
+    note = "dagger: under 90 % spent, CAC does not count" if underspenders(board) else None
+    table = Table(title="Leaderboard (mean per world, 95 % interval)", caption=note)
+    for column in ("policy", *_COLUMNS.values()):
+        table.add_column(column, justify="left" if column == "policy" else "right")
+    for row in _rows(board, separator="\n"):
+        table.add_row(*row)
+    return table
+
+
+def as_markdown(board: Mapping[str, Any]) -> str:
+    """The leaderboard, and under it the pairs, as Markdown tables."""
+    rows = [["policy", *_COLUMNS.values()], ["---", *["---:"] * len(_COLUMNS)]]
+    rows += [[cell.replace("|", "\\|") for cell in row] for row in _rows(board, separator=" ")]
+    lines = [_markdown_row(row) for row in rows]
+    if underspenders(board):
+        lines += ["", "† under 90 % of the budget spent: CAC does not count."]
+    if board.get("pairs"):
+        lines += ["", _markdown_row(["pair", *PAIR_METRICS, "P(more profit)"]), "|---|" + "---:|" * 4]
+    for pair, metrics in board.get("pairs", {}).items():
+        cells = [format_interval(metrics[metric], metric) for metric in PAIR_METRICS]
+        p_improvement = metrics["incremental_profit_usd"]["p_improvement"]
+        cells.append("n/a" if p_improvement is None else f"{p_improvement:.3f}")
+        lines.append(_markdown_row([pair.replace("|", "\\|"), *cells]))
+    return "\n".join(lines) + "\n"
+
+
+def format_value(value: float | None, metric: str) -> str:
+    """One figure the way people write it, in the metric's unit.
+
+    >>> format_value(-1234.5, "spend_usd"), format_value(0.934, "spend_share"), format_value(None, "roas")
+    ('-$1,234', '93.4 %', 'n/a')
+    """
+    if value is None or not np.isfinite(value):
+        return "n/a"
+    if metric.endswith("_usd"):
+        digits = 0 if abs(value) >= 100 else 2
+        return f"{'-' if value < 0 else ''}${abs(value):,.{digits}f}"
+    if metric.endswith(("_share", "_rate")):
+        return f"{100 * value:.1f} %"
+    return f"{value:,.2f}" if metric.endswith("roas") else f"{value:,.1f}"
+
+
+def format_interval(interval: Mapping[str, float | None], metric: str, separator: str = " ") -> str:
+    """A figure with its interval; an end without bound is written as infinity.
+
+    >>> format_interval({"mean": 120.0, "low": 90.0, "high": None}, "cac_usd")
+    '$120 [$90.00, ∞)'
+    """
+    mean, low, high = interval["mean"], interval["low"], interval["high"]
+    if mean is None or (low is None and high is None):
+        return format_value(mean, metric)
+    left = "(-∞" if low is None else f"[{format_value(low, metric)}"
+    right = "∞)" if high is None else f"{format_value(high, metric)}]"
+    return f"{format_value(mean, metric)}{separator}{left}, {right}"
+
+
+def _rows(board: Mapping[str, Any], separator: str) -> list[list[str]]:
+    marked = underspenders(board)
+    undefined = Interval(None, None, None).as_dict()
+    rows = []
+    for policy in ranked(board):
+        metrics = board["policies"][policy]
+        cells = [format_interval(metrics.get(name, undefined), name, separator) for name in _COLUMNS]
+        rows.append([policy + (" †" if policy in marked else ""), *cells])
+    return rows
+
+
+def _markdown_row(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _checked(policy: str, given: Mapping[str, ArrayLike]) -> dict[str, Floats]:
+    missing = sorted(NEEDED_SUMS - given.keys())
+    if missing:
+        raise BadInput(
+            f"results[{policy!r}]",
+            sorted(given),
+            f"must also have {', '.join(missing)}",
+            "Sum them in each world; incremental ones need the twin with our ads off.",
+        )
+    columns = {name: np.asarray(given[name], dtype=np.float64) for name in sorted(NEEDED_SUMS)}
+    for name, values in columns.items():
+        if values.ndim != 1 or values.size != columns["spend_usd"].size or not np.isfinite(values).all():
+            raise BadInput(
+                f"results[{policy!r}][{name!r}]",
+                values.tolist(),
+                f"must be one finite number for each of {columns['spend_usd'].size} worlds",
+                "Check the run of the world that lacks it.",
+            )
+    return columns | {"incremental_profit_usd": columns["incremental_revenue_usd"] - columns["spend_usd"]}
+
+
+def _interval(sums: dict[str, Floats], metric: str, options: dict[str, Any]) -> Interval:
+    numerator, denominator = METRICS[metric]
+    if denominator is None:
+        return mean_interval(sums[numerator], **options)
+    return ratio_of_sums_interval(sums[numerator], sums[denominator], **options)
+
+
+def _pair(a: dict[str, Floats], b: dict[str, Floats], metric: str, options: dict[str, Any]) -> PairedInterval:
+    numerator, denominator = METRICS[metric]
+    options = options | {"lower_is_better": metric in LOWER_IS_BETTER}
+    if denominator is None:
+        return paired_interval(a[numerator], b[numerator], **options)
+    return paired_ratio_interval((a[numerator], a[denominator]), (b[numerator], b[denominator]), **options)

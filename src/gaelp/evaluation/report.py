@@ -1,0 +1,124 @@
+"""A run's report: one self-contained HTML page that needs no network.
+
+`render` takes a dictionary whose sections are all optional. A section that is missing or
+empty is shown as "No data" with the reason; a producer may give its own reason as
+`{"no_data": "why"}`. Nothing is filled in. Keys (arrays may be lists or NumPy arrays, NaN
+counts as undefined):
+
+- `title market created commit seed command`: words for the head; `summary`: sentences.
+- `policy`: whose run the sections from `channels` on show; `cac_target_usd ltv_usd`: reference lines of CAC.
+- `leaderboard`: the `evaluate` JSON, see `gaelp.evaluation.leaderboard`.
+- `spend_plan`: `{policy: {hour, spend_usd, plan_usd}}`, means by hour of day.
+- `spend_by_day`: `{policy: {day, spend_usd, budget_usd}}`.
+- `funnel`: `{stages, people}`; `sankey`: `{nodes, links: [{source, target, value}]}`.
+- `lag`: `{days, share_booked, measured: [{days, share, source}], arms: [{name, weight, mean_days}]}`.
+- `hour_of_week`: `{simulated, measured, source}`, 168 values from Monday 00:00 UTC.
+- `prices`: `[{channel, unit, probability, simulated, measured, source}]`, quantiles.
+- `rivals`: `{days, bids: {name: [...]}}`, mean bid multiplier per day.
+- `channels`: `[{channel, spend_usd, attributed_conversions, incremental_conversions,
+  attributed_cac_usd, incremental_cac_usd}]`; the incremental ones as numbers or {mean, low, high}.
+- `person`: `{title, lines}`; `targets`: `[{name, simulated, low, high, unit, source, ok}]`.
+"""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from functools import partial
+from html import escape
+from importlib.resources import files
+from typing import Any
+
+from gaelp.core.files import write_text_atomic
+from gaelp.core.names import require_known
+from gaelp.evaluation.report_page import Page, or_no_data
+from gaelp.evaluation.report_sections import SECTIONS
+
+_HEAD = (
+    "title",
+    "market",
+    "created",
+    "commit",
+    "seed",
+    "command",
+    "policy",
+    "summary",
+    "cac_target_usd",
+    "ltv_usd",
+)
+
+
+def render(data: Mapping[str, Any]) -> str:
+    """Write the page.
+
+    Args:
+        data: the sections, see the module's docstring.
+
+    Returns:
+        A whole HTML document; drawing code, styles and figures are inside.
+
+    Raises:
+        UnknownName: if a key is no section.
+        BadInput: if the arrays of a section do not fit each other.
+
+    >>> page = render({"title": "Demo"})
+    >>> "<title>Demo</title>" in page, page.count("No data")
+    (True, 12)
+    """
+    for key in data:
+        require_known("report section", key, [*_HEAD, *SECTIONS])
+    page = Page(_plain(data))
+    body = "".join(
+        f'<section id="{name}"><h2>{title}</h2>{or_no_data(partial(build, page, name))}</section>'
+        for name, (title, build) in SECTIONS.items()
+    )
+    links = "".join(f'<a href="#{name}">{title}</a>' for name, (title, _) in SECTIONS.items())
+    parts = {
+        "title": escape(str(page.data.get("title") or "GAELP report")),
+        "facts": page.facts(),
+        "summary": page.summary(),
+        "links": links,
+        "sections": body,
+        "figures": _script_safe(json.dumps(page.figures, allow_nan=False, separators=(",", ":"))),
+        "plotly": _plotly_source(),
+    }
+    page_html = files("gaelp.evaluation").joinpath("templates/report.html").read_text(encoding="utf-8")
+    for name, text in parts.items():
+        page_html = page_html.replace(f"<!--{name}-->", text)
+    return page_html
+
+
+def write(path: str | os.PathLike[str], data: Mapping[str, Any]) -> None:
+    """Render and write the page whole or not at all.
+
+    Args:
+        path: the HTML file to make or replace.
+        data: the sections, see `render`.
+
+    Raises:
+        BadInput: if a section cannot be drawn; nothing is written then.
+    """
+    write_text_atomic(path, render(data))
+
+
+def _plain(value: Any) -> Any:
+    """Data as JSON has it: lists, not arrays; None, not NaN or infinity."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _script_safe(text: str) -> str:
+    return text.replace("<", "\\u003c")
+
+
+def _plotly_source() -> str:
+    from plotly.offline import get_plotlyjs  # 4 MB read only when a page is written
+
+    return get_plotlyjs().replace("</script", "<\\/script")

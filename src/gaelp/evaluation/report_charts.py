@@ -1,0 +1,461 @@
+"""The report's charts as plain Plotly figures: dictionaries, no drawing here.
+
+A colour is a token such as `@sim` or `@p0/0.3`: the page resolves it against its CSS
+variables, so one figure serves light, dark and print. Every name that comes from data is
+escaped here, because Plotly reads a small HTML of its own in labels.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+Figure = dict[str, Any]
+Number = float | None
+
+N_POLICY_COLOURS = 7
+N_CHANNEL_COLOURS = 8
+DASHES = ("solid", "dash", "dot", "dashdot")
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+# names that keep their colour from one report to the next; others take the next free one
+_KNOWN_POLICIES = ("static_lines", "pacing", "fixed", "line_oracle", "random", "informed", "clairvoyant")
+
+
+class Colours:
+    """One colour for each policy and for each channel, the same in every section.
+
+    >>> colours = Colours(policies=["pacing", "mine"], channels=["search"])
+    >>> colours.policy("pacing"), colours.policy("mine"), colours.channel("search")
+    ('p1', 'p0', 'c0')
+    """
+
+    def __init__(self, policies: Iterable[str], channels: Iterable[str]) -> None:
+        policies = list(dict.fromkeys(policies))
+        fixed = {name: slot for slot, name in enumerate(_KNOWN_POLICIES) if name in policies}
+        free = [slot for slot in range(N_POLICY_COLOURS) if slot not in fixed.values()] or [0]
+        others = [name for name in policies if name not in fixed]
+        self._policies = fixed | {name: free[i % len(free)] for i, name in enumerate(others)}
+        self._channels = {name: i % N_CHANNEL_COLOURS for i, name in enumerate(dict.fromkeys(channels))}
+
+    def policy(self, name: str) -> str:
+        """The CSS variable of a policy, without its dashes."""
+        return f"p{self._policies[name]}"
+
+    def channel(self, name: str) -> str:
+        """The CSS variable of a channel; a node like `search first` takes that of `search`."""
+        for known, slot in sorted(self._channels.items(), key=lambda item: -len(item[0])):
+            if known.lower() in name.lower():
+                return f"c{slot}"
+        return "muted"
+
+
+def label(name: object, longest: int = 32) -> str:
+    """A name as a chart label: middle cut out where too long, escaped.
+
+    >>> label("<b>search</b>")
+    '&lt;b&gt;search&lt;/b&gt;'
+    """
+    text = str(name)
+    if len(text) > longest:
+        text = f"{text[: longest // 2]}…{text[-(longest // 2) :]}"
+    return escape(text, quote=False)
+
+
+def forest(
+    rows: Sequence[tuple[str, Mapping[str, Number], str]],
+    *,
+    x_title: str,
+    lines: Mapping[str, Number] | None = None,
+    prefix: str = "",
+    cost: bool = False,
+) -> Figure:
+    """A dot and its interval for each name, best on top.
+
+    Args:
+        rows: (name, {"mean", "low", "high"}, colour variable), from top to bottom.
+        x_title: what the axis shows, with its unit.
+        lines: reference lines, name -> position.
+        prefix: put before each tick, "$" for money.
+        cost: draw on a log axis where the means span much; an interval that runs past
+            twice the largest mean, or has no upper end, leaves the plot with an arrow.
+    """
+    references = {name: at for name, at in (lines or {}).items() if at is not None}
+    means = [interval["mean"] for _, interval, _ in rows if interval["mean"] is not None]
+    ends = [v for _, interval, _ in rows for v in (interval["low"], interval["high"]) if v is not None]
+    if cost and means:
+        ends = [end for end in ends if end <= 2 * max(means)]
+    log = cost and bool(means) and min(means) > 0 and max(means) > 6 * min(means)
+    low, high = _span([*means, *ends, *references.values()], log)
+    data = [_dot_and_interval(row, y, high) for y, row in enumerate(rows)]
+    axis = _axis(x_title, tickprefix=prefix, type="log" if log else "linear", zeroline=False)
+    axis["range"] = [math.log10(low), math.log10(high)] if log else [low, high]
+    layout = _layout(
+        64 + 46 * len(rows) + (18 if references else 0),
+        xaxis=axis,
+        yaxis=_rows_axis([name for name, _, _ in rows]),
+        showlegend=False,
+        margin={"t": 30 if references else 8},
+        shapes=[_vertical(at) for at in references.values()],
+        annotations=[
+            _note(label(name, 40), math.log10(at) if log else at, 1, yanchor="bottom", yref="paper")
+            for name, at in references.items()
+        ]
+        + [
+            _note("undefined", 0.02, y, xref="paper", xanchor="left")
+            for y, (_, interval, _) in enumerate(rows)
+            if interval["mean"] is None
+        ],
+    )
+    return {"data": data, "layout": layout}
+
+
+def spend_by_hour(hours: list[Any], spend: list[Number], plan: list[Number] | None, colour: str, top: float):
+    """One policy's mean spend by hour of day as bars, its plan as a line."""
+    data = [_bars(hours, spend, "spent", colour)]
+    if plan:
+        data.append(_line(hours, plan, "planned", "ink", dash="dot", width=2, hover="$%{y:,.2f}"))
+    return {
+        "data": data,
+        "layout": _layout(
+            210,
+            xaxis=_axis("hour of day (UTC)", dtick=6, range=[-0.7, 23.7], showgrid=False),
+            yaxis=_axis("USD per hour", tickprefix="$", range=[0, top * 1.08], nticks=5),
+            bargap=0.25,
+        ),
+    }
+
+
+def spend_by_day(series: Mapping[str, tuple[list[Any], list[Number], Number, str]]) -> Figure:
+    """Spend by day, one line per policy; equal budgets are one dashed line."""
+    data = [
+        _line(days, spend, name, colour, dash=DASHES[i % 4], hover="$%{y:,.2f}")
+        for i, (name, (days, spend, _, colour)) in enumerate(series.items())
+    ]
+    budgets = {budget for _, _, budget, _ in series.values() if budget is not None}
+    days = [day for days, _, _, _ in series.values() for day in days]
+    for budget in sorted(budgets):
+        data.append(
+            _line([min(days), max(days)], [budget, budget], f"budget ${budget:,.2f}", "ink", "dot", 1.5)
+        )
+    return {
+        "data": data,
+        "layout": _layout(
+            340,
+            xaxis=_axis("day of the campaign", showgrid=False),
+            yaxis=_axis("USD per day", tickprefix="$", rangemode="tozero"),
+        ),
+    }
+
+
+def funnel(stages: list[str], people: list[Number]) -> Figure:
+    """People who reached each stage, with the share that came on from the stage before."""
+    notes = []
+    for before, now in zip([None, *people[:-1]], people, strict=True):
+        share = f"  ({100 * now / before:.2g} % of the stage before)" if before and now is not None else ""
+        notes.append("undefined" if now is None else f" {now:,.0f}{share}")
+    return {
+        "data": [
+            {
+                "type": "bar",
+                "orientation": "h",
+                "y": list(range(len(stages))),
+                "x": people,
+                "text": notes,
+                "textposition": "outside",
+                "cliponaxis": False,
+                "textfont": {"color": "@ink"},
+                "marker": {"color": "@sim"},
+                "hovertemplate": "%{x:,.0f} people<extra></extra>",
+            }
+        ],
+        "layout": _layout(
+            70 + 42 * len(stages),
+            xaxis=_axis("people", range=[0, 1.75 * max(p or 0 for p in people) or 1], rangemode="tozero"),
+            yaxis=_rows_axis(stages),
+            bargap=0.35,
+        ),
+    }
+
+
+def sankey(nodes: list[str], links: list[Mapping[str, Any]], colours: Colours) -> Figure:
+    """Journeys from first touch to outcome; a link takes the colour of where it starts."""
+    node_colours = [f"@{colours.channel(node)}" for node in nodes]
+    return {
+        "data": [
+            {
+                "type": "sankey",
+                "node": {
+                    "label": [label(node, 26) for node in nodes],
+                    "color": node_colours,
+                    "line": {"width": 0},
+                    "pad": 16,
+                    "thickness": 14,
+                    "hovertemplate": "%{label}: %{value:,.0f} journeys<extra></extra>",
+                },
+                "link": {
+                    "source": [link["source"] for link in links],
+                    "target": [link["target"] for link in links],
+                    "value": [link["value"] for link in links],
+                    "color": [node_colours[link["source"]] + "/0.32" for link in links],
+                    "hovertemplate": "%{source.label} → %{target.label}: "
+                    "%{value:,.0f} journeys<extra></extra>",
+                },
+                "textfont": {"color": "@ink", "size": 12},
+            }
+        ],
+        "layout": _layout(430, margin={"l": 8, "r": 8, "t": 12, "b": 12}),
+    }
+
+
+def lag(days: list[Any], share: list[Number], measured: Sequence[Mapping[str, Any]]) -> Figure:
+    """Share of decisions booked by each day, measured points beside it."""
+    data = [_line(days, share, "simulated", "sim", hover="day %{x}: %{y:.1%}", width=3)]
+    if measured:
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": "measured",
+                "x": [point["days"] for point in measured],
+                "y": [point["share"] for point in measured],
+                "text": [label(point.get("source", ""), 60) for point in measured],
+                "marker": {
+                    "color": "@ground",
+                    "size": 11,
+                    "symbol": "diamond",
+                    "line": {"color": "@ink", "width": 2},
+                },
+                "hovertemplate": "day %{x}: %{y:.1%}<br>%{text}<extra>measured</extra>",
+            }
+        )
+    return {
+        "data": data,
+        "layout": _layout(
+            340,
+            xaxis=_axis("days from the decision to the booking", rangemode="tozero", showgrid=False),
+            yaxis=_axis("share of decisions booked", tickformat=".0%", range=[0, 1.03]),
+        ),
+    }
+
+
+def hour_of_week(simulated: list[Number] | None, measured: list[Number] | None) -> Figure:
+    """Activity in the 168 hours of a week from Monday 00:00, each series as shares of its own total."""
+    hours = list(range(168))
+    data = []
+    if measured:
+        data.append(_line(hours, _shares(measured), "measured", "ink", dash="dot", width=2))
+    if simulated:
+        data.append(_line(hours, _shares(simulated), "simulated", "sim", width=2))
+    for trace in data:
+        trace["text"] = [f"{WEEKDAYS[hour // 24]} {hour % 24:02d}:00" for hour in hours]
+        trace["hovertemplate"] = "%{text}: %{y:.2%}<extra>%{fullData.name}</extra>"
+    return {
+        "data": data,
+        "layout": _layout(
+            320,
+            xaxis=_axis(
+                "hour of the week (UTC)",
+                tickvals=[24 * day + 12 for day in range(7)],
+                ticktext=list(WEEKDAYS),
+                range=[0, 168],
+                showgrid=False,
+            ),
+            yaxis=_axis("share of the week", tickformat=".1%", rangemode="tozero"),
+            shapes=[_vertical(24 * day, colour="@grid", dash="solid") for day in range(1, 7)],
+        ),
+    }
+
+
+def prices(probability: list[Any], simulated: list[Number], measured: list[Number] | None, unit: str):
+    """Price at each quantile, simulated as a line and measured as diamonds."""
+    data = [_line(probability, simulated, "simulated", "sim", hover="%{x:.0%} below $%{y:,.2f}", width=2.5)]
+    if measured:
+        points = _line(probability, measured, "measured", "ink", hover="%{x:.0%} below $%{y:,.2f}")
+        points |= {"mode": "markers", "marker": {"color": "@ink", "size": 8, "symbol": "diamond-open"}}
+        data.append(points)
+    values = [value for value in [*simulated, *(measured or [])] if value is not None]
+    log = bool(values) and min(values) > 0 and max(values) > 30 * min(values)
+    return {
+        "data": data,
+        "layout": _layout(
+            250,
+            xaxis=_axis("share of sales at or below", tickformat=".0%", range=[0, 1.02], showgrid=False),
+            yaxis=_axis(
+                escape(unit, quote=False) + (", log scale" if log else ""),
+                tickprefix="$",
+                nticks=6,
+                **({"type": "log"} if log else {"rangemode": "tozero"}),
+            ),
+        ),
+    }
+
+
+def rivals(days: list[Any], bids: Mapping[str, list[Number]]) -> Figure:
+    """Mean bid multiplier of each rival by day."""
+    return {
+        "data": [
+            _line(days, series, name, f"c{i % N_CHANNEL_COLOURS}", dash=DASHES[i % 4], hover="%{y:.3f}")
+            for i, (name, series) in enumerate(bids.items())
+        ],
+        "layout": _layout(
+            340,
+            xaxis=_axis("day", showgrid=False),
+            yaxis=_axis("mean bid as a multiple of the rival's own value"),
+        ),
+    }
+
+
+def attributed_and_incremental(
+    rows: Sequence[tuple[str, Number, Mapping[str, Number], str]], x_title: str, prefix: str = ""
+) -> Figure:
+    """For each channel, what the platform claims (diamond) beside what the twin shows (dot)."""
+    figure = forest([(name, causal, colour) for name, _, causal, colour in rows], x_title=x_title, cost=True)
+    axis = figure["layout"]["xaxis"]
+    claimed = [value for _, value, _, _ in rows if value is not None]
+    shown = [v for _, _, causal, _ in rows for v in causal.values() if v is not None]
+    axis |= {"tickprefix": prefix}
+    if axis["type"] == "linear" and claimed:
+        axis["range"] = [min(axis["range"][0], *claimed), max(axis["range"][1], *(1.06 * c for c in claimed))]
+    elif claimed and shown and min(claimed) > 0:
+        axis["range"][0] = min(axis["range"][0], math.log10(0.85 * min(claimed)))
+        axis["range"][1] = max(axis["range"][1], math.log10(1.18 * max(claimed)))
+    figure["data"] += [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "x": [value],
+            "y": [y],
+            "marker": {
+                "symbol": "diamond-open",
+                "size": 11,
+                "color": f"@{colour}",
+                "line": {"width": 2, "color": f"@{colour}"},
+            },
+            "hovertemplate": f"{label(name)}: {prefix}%{{x:,.1f}} attributed<extra></extra>",
+        }
+        for y, (name, value, _, colour) in enumerate(rows)
+        if value is not None
+    ]
+    return figure
+
+
+def _dot_and_interval(row: tuple[str, Mapping[str, Number], str], y: int, edge: float) -> Figure:
+    name, interval, colour = row
+    low, high = interval["low"], interval["high"]
+    goes_on = low is not None and (high is None or high > edge)
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": label(name),
+        "x": [low, interval["mean"], edge if goes_on else high],
+        "y": [y] * 3,
+        "cliponaxis": False,
+        "line": {"color": f"@{colour}", "width": 3},
+        "marker": {
+            "color": f"@{colour}",
+            "symbol": ["line-ns", "circle", "triangle-right" if goes_on else "line-ns"],
+            "size": [9, 13, 11],
+            "line": {"color": f"@{colour}", "width": [2.5, 0, 2.5]},
+        },
+        "text": ["low end", "mean", "the interval goes on" if goes_on else "high end"],
+        "hovertemplate": f"{label(name)}, %{{text}}: %{{x:,.2f}}<extra></extra>",
+    }
+
+
+def _line(
+    x: list[Any],
+    y: list[Number],
+    name: str,
+    colour: str,
+    dash: str = "solid",
+    width: float = 2.5,
+    hover: str = "%{y}",
+) -> Figure:
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": label(name),
+        "x": x,
+        "y": y,
+        "line": {"color": f"@{colour}", "dash": dash, "width": width},
+        "hovertemplate": f"{hover}<extra>%{{fullData.name}}</extra>",
+    }
+
+
+def _bars(x: list[Any], y: list[Number], name: str, colour: str) -> Figure:
+    return {
+        "type": "bar",
+        "name": name,
+        "x": x,
+        "y": y,
+        "marker": {"color": f"@{colour}/0.8"},
+        "hovertemplate": "$%{y:,.2f}<extra>spent</extra>",
+    }
+
+
+def _axis(title: str, **options: Any) -> Figure:
+    return {
+        "title": {"text": title, "font": {"size": 12, "color": "@muted"}, "standoff": 10},
+        "tickfont": {"color": "@muted", "size": 12},
+        "gridcolor": "@grid",
+        "zerolinecolor": "@grid",
+        "linecolor": "@grid",
+        "automargin": True,
+        "fixedrange": True,  # a finger that scrolls the page must not pan the chart
+    } | options
+
+
+def _rows_axis(names: Sequence[str]) -> Figure:
+    # positions, not categories: two names may look alike once shortened
+    ticks = {"tickvals": list(range(len(names))), "ticktext": [label(name) for name in names]}
+    return _axis("", range=[len(names) - 0.4, -0.6], showgrid=False, zeroline=False, **ticks)
+
+
+def _layout(height: int, **options: Any) -> Figure:
+    margin = {"l": 8, "r": 16, "t": 34, "b": 40} | options.pop("margin", {})
+    return {
+        "height": height,
+        "margin": margin,
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": "system-ui, sans-serif", "size": 12, "color": "@ink"},
+        "hoverlabel": {"bgcolor": "@ground", "bordercolor": "@grid", "font": {"color": "@ink"}},
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"color": "@ink"}},
+        "dragmode": False,
+    } | options
+
+
+def _vertical(x: float, colour: str = "@ink/0.55", dash: str = "dot") -> Figure:
+    return {
+        "type": "line",
+        "x0": x,
+        "x1": x,
+        "y0": 0,
+        "y1": 1,
+        "yref": "paper",
+        "layer": "below",
+        "line": {"color": colour, "width": 1.5, "dash": dash},
+    }
+
+
+def _note(text: str, x: float, y: Any, **options: Any) -> Figure:
+    return {
+        "text": text,
+        "x": x,
+        "y": y,
+        "showarrow": False,
+        "font": {"size": 11, "color": "@muted"},
+    } | options
+
+
+def _span(values: list[float], log: bool) -> tuple[float, float]:
+    low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    if log:
+        return 0.8 * low, 1.25 * high
+    pad = 0.07 * (high - low) or abs(high) * 0.1 or 1.0
+    return (low - pad, high + pad)
+
+
+def _shares(values: list[Number]) -> list[Number]:
+    total = sum(value for value in values if value is not None)
+    return [None if value is None or total <= 0 else value / total for value in values]

@@ -1,0 +1,301 @@
+"""The report's sections: each takes the page and its own name and returns HTML."""
+
+from collections.abc import Callable
+from functools import partial
+from html import escape
+from typing import Any
+
+from gaelp.core.errors import BadInput
+from gaelp.evaluation import report_charts as charts
+from gaelp.evaluation import report_tables as tables
+from gaelp.evaluation.leaderboard import ranked
+from gaelp.evaluation.report_page import NoData, Page, columns, has_values, or_no_data, reading, source
+
+
+def _leaderboard(page: Page, name: str) -> str:
+    board = page.section(name, "policies")
+    order = ranked(board)
+
+    def rows(metric: str) -> list[tuple[str, Any, str]]:
+        figures = {policy: tables.as_interval(board["policies"][policy].get(metric)) for policy in order}
+        return [(policy, figures[policy], page.colours.policy(policy)) for policy in order]
+
+    targets = {"target": page.data.get("cac_target_usd"), "LTV": page.data.get("ltv_usd")}
+    plots = page.chart(
+        charts.forest(
+            rows("incremental_profit_usd"), x_title="USD per world", lines={"zero": 0.0}, prefix="$"
+        ),
+        "Incremental profit of each policy with its interval",
+        "<h4>Incremental profit</h4>",
+    ) + page.chart(
+        charts.forest(
+            rows("incremental_cac_usd"),
+            x_title="USD per incremental conversion",
+            lines=targets,
+            prefix="$",
+            cost=True,
+        ),
+        "Incremental cost per conversion of each policy with its interval",
+        "<h4>Incremental CAC</h4>",
+    )
+    return (
+        reading("Profit to the right of zero pays; where intervals overlap, the paired table below decides.")
+        + tables.leaderboard_table(board, page.colours)
+        + f"<div class=grid>{plots}</div>"
+        + _pairs(page, board)
+        + source(
+            page.origin(policy=False)
+            + "; 95 % BCa bootstrap over worlds; CAC and ROAS are ratios of sums over worlds"
+        )
+    )
+
+
+def _pairs(page: Page, board: dict[str, Any]) -> str:
+    rows = [
+        (pair, tables.as_interval(metrics.get("incremental_profit_usd")), _pair_colour(pair, page))
+        for pair, metrics in (board.get("pairs") or {}).items()
+    ]
+    if not rows:
+        return ""
+    return (
+        "<h3>Differences on the same worlds</h3>"
+        + reading("An interval that stays clear of zero is a difference; one across it shows none.")
+        + tables.pairs_table(board)
+        + page.chart(
+            charts.forest(rows, x_title="USD per world", lines={"no difference": 0.0}, prefix="$"),
+            "Difference in incremental profit of each pair with its interval",
+        )
+    )
+
+
+def _spend_plan(page: Page, name: str) -> str:
+    plans = page.section(name)
+    values = [
+        v for given in plans.values() for key in ("spend_usd", "plan_usd") for v in given.get(key) or []
+    ]
+    top = max((v for v in values if v is not None), default=1.0)
+
+    def panel(policy: str) -> str:
+        hours, spend, plan = columns(
+            f"{name}.{policy}", plans[policy], "hour", "spend_usd", optional=("plan_usd",)
+        )
+        figure = charts.spend_by_hour(hours, spend, plan, page.colours.policy(policy), top)
+        return page.chart(figure, f"Spend and plan by hour of day for {policy}")
+
+    plots = "".join(
+        tables.panel(policy, page.colours.policy(policy), or_no_data(partial(panel, policy)))
+        for policy in plans
+    )
+    return (
+        reading(
+            "Bars should follow the dotted plan; bars that stop early mean the budget missed the evening."
+        )
+        + f"<div class=grid>{plots}</div>"
+        + source(page.origin(policy=False) + "; means over days and worlds, all panels on one scale.")
+    )
+
+
+def _spend_by_day(page: Page, name: str) -> str:
+    policies = page.section(name)
+    series = {
+        policy: (
+            *columns(f"{name}.{policy}", given, "day", "spend_usd"),
+            given.get("budget_usd"),
+            page.colours.policy(policy),
+        )
+        for policy, given in policies.items()
+        if has_values(given.get("spend_usd"))
+    }
+    if not series:
+        raise NoData("no policy came with its spend by day.")
+    return (
+        reading("Look for lines that stay near the dotted budget without passing it for long.")
+        + page.chart(charts.spend_by_day(series), "Spend by day for each policy beside the budget")
+        + source(page.origin(policy=False) + "; means over worlds.")
+    )
+
+
+def _funnel(page: Page, name: str) -> str:
+    given = page.section(name, "stages", "people")
+    stages, people = columns(name, given, "stages", "people")
+    return (
+        reading("The smallest share of the stage before marks where most people are lost.")
+        + page.chart(charts.funnel(stages, people), "People who reached each stage")
+        + source(page.origin())
+    )
+
+
+def _sankey(page: Page, name: str) -> str:
+    given = page.section(name, "nodes", "links")
+    n_nodes = len(given["nodes"])
+    for i, link in enumerate(given["links"]):
+        for end in ("source", "target"):
+            if not 0 <= link[end] < n_nodes:
+                raise BadInput(
+                    f"sankey.links[{i}].{end}",
+                    link[end],
+                    f"must be at least 0 and below {n_nodes}",
+                    "Links refer to nodes by position.",
+                )
+    return (
+        reading("Wide bands are common routes; follow which first touches end in a conversion.")
+        + page.chart(charts.sankey(given["nodes"], given["links"], page.colours), "Journeys by route")
+        + source(page.origin() + "; width is the number of journeys.")
+    )
+
+
+def _lag(page: Page, name: str) -> str:
+    given = page.section(name, "days", "share_booked")
+    days, share = columns(name, given, "days", "share_booked")
+    measured = given.get("measured") or []
+    sources = dict.fromkeys(str(point["source"]) for point in measured if point.get("source"))
+    return (
+        reading(
+            "The line should pass through the diamonds; its slow tail is what a campaign's last day misses."
+        )
+        + page.chart(charts.lag(days, share, measured), "Share of decisions booked by day")
+        + tables.arms_table(given.get("arms") or [])
+        + source("; ".join([page.origin(), *sources]) + ("" if measured else "; no measured points given."))
+    )
+
+
+def _hour_of_week(page: Page, name: str) -> str:
+    given = page.section(name)
+    simulated, measured = given.get("simulated"), given.get("measured")
+    if not has_values(simulated) and not has_values(measured):
+        raise NoData("neither a simulated nor a measured week was given.")
+    for key, series in (("simulated", simulated), ("measured", measured)):
+        if series and len(series) != 168:
+            raise BadInput(
+                f"{name}.{key}",
+                f"{len(series)} values",
+                "must have 168",
+                "Give one value per hour from Monday.",
+            )
+    notes = [page.origin(), given.get("source")]
+    notes += [f"no {key} week given" for key in ("simulated", "measured") if not given.get(key)]
+    return (
+        reading("The two lines should rise and fall together, evenings and weekends above all.")
+        + page.chart(charts.hour_of_week(simulated, measured), "Activity by hour of the week")
+        + source("; ".join(str(note) for note in notes if note))
+    )
+
+
+def _prices(page: Page, name: str) -> str:
+    given = page.section(name)
+
+    def panel(row: dict[str, Any]) -> str:
+        probability, simulated, measured = columns(
+            f"{name}.{row['channel']}", row, "probability", "simulated", optional=("measured",)
+        )
+        figure = charts.prices(probability, simulated, measured, str(row.get("unit") or "USD"))
+        origin = (row.get("source") or "source not given") if measured else "no measured prices"
+        return page.chart(figure, f"Price quantiles of {row['channel']}") + source(f"measured: {origin}")
+
+    plots = "".join(
+        tables.panel(
+            str(row["channel"]),
+            page.colours.channel(str(row["channel"])),
+            or_no_data(partial(panel, row)),
+        )
+        for row in given
+    )
+    return (
+        reading(
+            "The line should run through the diamonds; a flat step is a price many auctions share, a floor."
+        )
+        + f"<div class=grid>{plots}</div>"
+        + source(page.origin() + "; each panel names where its measured prices come from")
+    )
+
+
+def _rivals(page: Page, name: str) -> str:
+    given = page.section(name, "days", "bids")
+    bids = {
+        str(rival): columns(name, given | {rival: bid}, "days", rival)[1]
+        for rival, bid in given["bids"].items()
+    }
+    return (
+        reading("Lines should settle: learners drift as they meet us, and none may explode or fall to zero.")
+        + page.chart(charts.rivals(given["days"], bids), "Mean bid of each rival by day")
+        + source(page.origin())
+    )
+
+
+def _channels(page: Page, name: str) -> str:
+    rows = sorted(page.section(name), key=lambda row: -(row.get("spend_usd") or 0))
+
+    def compared(claim: str, causal: str) -> list[tuple[str, Any, Any, str]]:
+        return [
+            (
+                str(row["channel"]),
+                row.get(claim),
+                tables.as_interval(row.get(causal)),
+                page.colours.channel(str(row["channel"])),
+            )
+            for row in rows
+        ]
+
+    conversions = compared("attributed_conversions", "incremental_conversions")
+    costs = compared("attributed_cac_usd", "incremental_cac_usd")
+    return (
+        reading("Where the diamond (claimed) lies far from the dot (caused), the platform's report misleads.")
+        + tables.channels_table(rows, page.colours)
+        + "<div class=grid>"
+        + page.chart(
+            charts.attributed_and_incremental(conversions, "conversions"),
+            "Attributed and incremental conversions by channel",
+            "<h4>Conversions: ◇ attributed, ● incremental</h4>",
+        )
+        + page.chart(
+            charts.attributed_and_incremental(costs, "USD per conversion", prefix="$"),
+            "Attributed and incremental cost per conversion by channel",
+            "<h4>CAC: ◇ attributed, ● incremental</h4>",
+        )
+        + "</div>"
+        + source(page.origin() + "; incremental is this run minus its twin with that channel off.")
+    )
+
+
+def _person(page: Page, name: str) -> str:
+    given = page.section(name, "lines")
+    lines = "".join(f"<li>{escape(str(line))}</li>" for line in given["lines"])
+    title = f"<h3>{escape(str(given['title']))}</h3>" if given.get("title") else ""
+    return (
+        reading("Read what this one person met and did; an advertiser would see only part of it.")
+        + f"{title}<ol class=timeline>{lines}</ol>"
+        + source(page.origin() + "; a simulated person.")
+    )
+
+
+def _targets(page: Page, name: str) -> str:
+    given = page.section(name)
+    within = sum(bool(target.get("ok")) for target in given)
+    return (
+        reading(
+            f"{within} of {len(given)} targets lie within their range, the shaded half of each strip."
+        )
+        + tables.targets_table(given)
+        + source(page.origin() + " beside the source in each row.")
+    )
+
+
+SECTIONS: dict[str, tuple[str, Callable[[Page, str], str]]] = {
+    "leaderboard": ("Leaderboard", _leaderboard),
+    "channels": ("Channels: claimed and caused", _channels),
+    "spend_plan": ("Spend against plan", _spend_plan),
+    "spend_by_day": ("Spend by day", _spend_by_day),
+    "funnel": ("Funnel", _funnel),
+    "sankey": ("Journeys", _sankey),
+    "lag": ("Conversion lag", _lag),
+    "hour_of_week": ("Hour and weekday", _hour_of_week),
+    "prices": ("Auction prices", _prices),
+    "rivals": ("Rivals", _rivals),
+    "person": ("One person", _person),
+    "targets": ("Market targets", _targets),
+}
+
+
+def _pair_colour(pair: str, page: Page) -> str:
+    first = pair.split(" - ")[0]
+    return page.colours.policy(first) if first in page.data["leaderboard"]["policies"] else "ink"

@@ -1,0 +1,1 @@
+"""Who touched what, when: identities, touchpoints and journeys as arrays of integer codes."""

@@ -1,0 +1,859 @@
+"""The hour: who is active, what they meet, who wins their attention, what follows.
+
+`advance_hour` is the hot path. Per world it runs midnight when a day begins, then visits everyone whose
+calendar has this hour, in person order: activity -> auction -> exposure -> click -> visit -> stage ->
+purchase. Nobody's hour depends on another person's, except through budgets, so the order is only a tie
+rule for the last cents of a cap. The order and its reasons are written in docs/reference/hour.md.
+"""
+
+import math
+
+import numpy as np
+from numba import prange
+
+from gaelp.core.jit import jit
+from gaelp.core.random import bits, level, normal, subkey, uniform, unit
+from gaelp.core.words import (
+    DISPLAY_LINE,
+    EMAIL_LINE,
+    N_CREATIVES,
+    NO_LINE,
+    RETARGETING_LINE,
+    SOCIAL_LINE,
+    VIDEO_LINE,
+    Channel,
+    Query,
+    TouchKind,
+)
+from gaelp.market.auction import clear_one
+from gaelp.market.parameters import FATIGUE_STEP, N_FATIGUE
+from gaelp.market.people import (
+    AWARE,
+    CONSIDERING,
+    CONVERTED,
+    INTENT,
+    LOST,
+    TASTE,
+    live_one_day,
+    person_key,
+)
+from gaelp.market.rivals import learn_overnight, open_budgets
+from gaelp.market.state import (
+    BIDS,
+    CLICKS,
+    IMPRESSIONS,
+    OPPORTUNITIES,
+    PRICE_BINS,
+    PRICE_STEP,
+    RING,
+    SPEND,
+    WINS,
+)
+
+SOCIAL, VIDEO, DISPLAY, SEARCH, DIRECT, MAIL, IDLE = range(7)
+GENERIC, CATEGORY, RIVAL_BRAND, OWN_BRAND = (int(query) for query in Query)
+ON_SEARCH, ON_SOCIAL, ON_VIDEO, ON_DISPLAY, ON_RETARGETING, BY_MAIL, BY_SELF, BY_ORGANIC = (
+    int(channel) for channel in Channel
+)
+SAW, CLICKED, VISITED, SEARCHED, OPENED, BOUGHT = (int(kind) for kind in TouchKind)
+N_SLOTS = 4
+CLICK_WINDOW = 30 * 24
+ENGAGED_WINDOW = 30 * 24
+P_MAX = 3.0 / 8.0
+MAX_LAG_HOURS = 4000.0
+
+# purposes of an hour's draws; RIVAL_NOISE must stay last (one more per five rivals)
+_ACTIVITY, _WORD, _QUERY, _BRAND_QUERY, _VIEW, _CLICK, _ORGANIC, _STAGE = range(8)
+_BUY, _BRAND, _ARM, _LAG, _SIGNUP, _MAIL, _PREDICT, _ORGANIC_RIVAL = range(8, 16)
+_RIVAL_NOISE = 32
+
+# kinds of truth rows; see truth.py for what x holds
+T_AD, T_STAGE, T_BUY, T_CHOICE, T_LAG, T_ORGANIC = range(6)
+
+
+@jit
+def note(truth, n_truth, w, kind, hour, person, p, line, slot, brand, creative, outcome, x0, x1, x2, x3):
+    """Append one row to the truth log of world `w` while there is room."""
+    i = n_truth[w]
+    if i >= truth.shape[1]:
+        return
+    t = truth[w, i]
+    t.kind = kind
+    t.hour = hour
+    t.person = person
+    t.stage = p.stage
+    t.segment = p.segment
+    t.line = line
+    t.slot = slot
+    t.brand = brand
+    t.creative = creative
+    t.outcome = outcome
+    t.x[0] = x0
+    t.x[1] = x1
+    t.x[2] = x2
+    t.x[3] = x3
+    n_truth[w] = i + 1
+
+
+@jit
+def touch(p, hour, kind, channel, brand):
+    """Remember a touchpoint in the person's ring: hour (19 bits), brand (6), kind (3), channel (4)."""
+    p.touches[p.ring_at % RING] = np.uint32((hour << 13) | ((brand & 63) << 7) | (kind << 4) | channel)
+    p.ring_at = (p.ring_at + 1) % (RING * 16)
+
+
+@jit
+def contact(p, hour):
+    """Something happened that keeps a journey alive; a lost person is back in the market."""
+    p.last_contact = hour
+    if p.stage == LOST:
+        p.stage = AWARE
+    if p.journey_start < 0 and p.stage != CONVERTED:
+        p.journey_start = hour
+        p.n_touches = 0
+        p.first_channel = NO_LINE
+
+
+@jit
+def lived_goodwill(r, g):
+    """Goodwill as it enters a choice: concave, half of its limit at `goodwill_saturation`."""
+    return g / (1.0 + abs(g) / r.goodwill_saturation)
+
+
+@jit
+def choose_activity(r, p, goodwill, memory, person, key, hour_of_week):
+    """What this person does in this hour: `(activity, seat)`; `IDLE` if nothing.
+
+    One uniform decides on whether and what. Feeds come first because nothing an advertiser does changes
+    them: an ad can add or move a search, never shift somebody's feed.
+    """
+    v = uniform(key, _ACTIVITY) * P_MAX
+    h = hour_of_week + p.rhythm
+    if h < 0:
+        h += 168
+    elif h >= 168:
+        h -= 168
+    for f in range(3):
+        v -= p.activity * p.affinity[f] * r.hour_rate[f, h]
+        if v < 0.0:
+            return f, 0
+    searches = r.search_per_day[p.stage] * p.need * (1.0 + r.search_urgency * p.urgency)
+    v -= p.activity * searches * r.hour_rate[SEARCH, h]
+    if v < 0.0:
+        return SEARCH, 0
+    rate = p.activity * r.direct_per_day[p.stage] * r.hour_rate[DIRECT, h]
+    for k in range(memory.shape[1]):
+        v -= rate * math.exp(lived_goodwill(r, goodwill[person, k]))
+        if v < 0.0:
+            return DIRECT, k
+    for k in range(memory.shape[1]):
+        if memory[person, k].mail == 1:
+            v -= r.mail_per_day * r.hour_rate[MAIL, h]
+            if v < 0.0:
+                return MAIL, k
+    return IDLE, 0
+
+
+@jit
+def pick_device(p, ten_bits):
+    """Device in use: 0 mobile, 1 desktop, 2 tablet, by fixed weights among those owned."""
+    total = 0
+    for d in range(3):
+        if (p.devices >> d) & 1:
+            total += 55 if d == 0 else (35 if d == 1 else 10)
+    at = ten_bits * total // 1024
+    last = 0
+    for d in range(3):
+        if (p.devices >> d) & 1:
+            last = d
+            at -= 55 if d == 0 else (35 if d == 1 else 10)
+            if at < 0:
+                return d
+    return last
+
+
+@jit
+def audience(p, m, activity, device, hour):
+    """What a seat has observed: 0 new, 1 engaged, 2 high intent.
+
+    Social platforms know visitors who log in and allow tracking anywhere; display needs the seat's own
+    cookie on the device in use.
+    """
+    if m.visits == 0 or hour - m.last_visit > ENGAGED_WINDOW:
+        return 0
+    if activity == SOCIAL:
+        known = (p.devices & 64) != 0 and (p.devices & 56) != 0
+    else:
+        known = (m.cookies >> device) & 1 != 0
+    if not known:
+        return 0
+    return 2 if (m.visits >= 2 or m.mail == 1) else 1
+
+
+@jit
+def feed_line(activity, audience_code, device_class):
+    """Line of a feed impression for a bidder that knows the person as `audience_code`."""
+    if activity == SOCIAL:
+        return SOCIAL_LINE + 2 * min(audience_code, 1) + device_class
+    if activity == VIDEO:
+        return VIDEO_LINE + device_class
+    if audience_code == 0:
+        return DISPLAY_LINE + device_class
+    return RETARGETING_LINE + 2 * (audience_code - 1) + device_class
+
+
+@jit
+def search_query(r, p, goodwill, person, own_key, key, n_seats):
+    """Query class and the brand it names (-1 none): brand queries follow preference."""
+    v = uniform(key, _QUERY)
+    if v < r.query_edge[p.stage, 0]:
+        return GENERIC, -1
+    if v < r.query_edge[p.stage, 1]:
+        return CATEGORY, -1
+    span = 1.0 - r.query_edge[p.stage, 1]
+    v = (v - r.query_edge[p.stage, 1]) / max(span, 1e-12)
+    own = r.query_share[p.stage, OWN_BRAND]
+    other = r.query_share[p.stage, RIVAL_BRAND]
+    best = 0
+    strength = 0.0
+    for k in range(n_seats):
+        s = math.exp(
+            0.5 * r.taste_sigma * normal(own_key, TASTE + k) + lived_goodwill(r, goodwill[person, k])
+        )
+        strength += s
+        if k == 0 or s > strength - s:
+            best = k
+    own *= strength
+    if v * (own + other) < own:
+        return OWN_BRAND, best
+    n_rivals = goodwill.shape[1] - n_seats
+    total = 0.0
+    for b in range(n_seats, goodwill.shape[1]):
+        total += math.exp(lived_goodwill(r, goodwill[person, b]))
+    at = uniform(key, _BRAND_QUERY) * total
+    for b in range(n_seats, goodwill.shape[1]):
+        at -= math.exp(lived_goodwill(r, goodwill[person, b]))
+        if at < 0.0:
+            return RIVAL_BRAND, b
+    return RIVAL_BRAND, n_seats + n_rivals - 1
+
+
+@jit
+def seat_bid(r, p, controls, books, w, k, line, key, per_click):
+    """The seat's bid on a line in USD per click or per 1000, after region, prediction and caps.
+
+    With a target CPA the platform's own bidder decides: target x its prediction of a conversion, which
+    errs by a draw of its own. A bid whose cost could pass the daily or the line's cap is not placed.
+    """
+    target = controls.target_cpa[w, k, line]
+    if target > 0.0:
+        sigma = r.predict_sigma
+        error = math.exp(sigma * normal(key, _PREDICT + 64 * k) - 0.5 * sigma * sigma)
+        value = target * books.rate[w, k, line] * r.predict_stage[p.stage] * error
+        bid = value * controls.upload[w, k, line] * (1.0 if per_click else 1000.0)
+    else:
+        bid = controls.bid[w, k, line]
+    bid *= controls.region[w, k, p.region]
+    if not bid > 0.0:
+        return -np.inf
+    most = int(math.ceil(bid * (1e6 if per_click else 1e3)))
+    if books.spent_today[w, k] + most > controls.daily_cap[w, k]:
+        return -np.inf
+    if books.line_spent_today[w, k, line] + most > controls.line_cap[w, k, line]:
+        return -np.inf
+    return bid
+
+
+@jit
+def charge(books, w, k, line, micros):
+    """Book a seat's cost, in whole micros."""
+    books.spent_today[w, k] += micros
+    books.line_spent_today[w, k, line] += micros
+    books.report[w, k, line, SPEND] += micros
+
+
+@jit
+def count_price(books, w, auction, price):
+    """Count a paid price in the histogram of its auction kind (the last bin holds all above)."""
+    at = min(int(price / PRICE_STEP[auction]), PRICE_BINS - 1)
+    books.prices[w, auction, at] += 1
+
+
+@jit
+def pick_creative(controls, w, k, line, ten_bits):
+    """Creative shown, by the line's cumulative weights."""
+    v = (ten_bits + 0.5) / 1024.0
+    for c in range(N_CREATIVES - 1):
+        if v < controls.creative[w, k, line, c]:
+            return c
+    return N_CREATIVES - 1
+
+
+@jit
+def fatigue_of(r, views):
+    """Click odds left after `views` recent views of the same creative."""
+    return r.fatigue[min(int(views * FATIGUE_STEP + 0.5), N_FATIGUE - 1)]
+
+
+@jit
+def visit_rival(r, p, goodwill, person, brand, hour):
+    """A person looks at a rival's site."""
+    goodwill[person, brand] += r.goodwill_click
+    p.visited |= np.uint64(1) << np.uint64(brand)
+    contact(p, hour)
+
+
+@jit
+def visit_seat(r, p, goodwill, memory, person, k, device, landing, context, channel, hour, key):
+    """A person looks at a seat's site: goodwill, a cookie where allowed, perhaps an address."""
+    m = memory[person, k]
+    goodwill[person, k] += r.goodwill_click * r.landing_fit[landing, context]
+    p.visited |= np.uint64(1) << np.uint64(k)
+    if (p.devices >> (3 + device)) & 1:
+        m.cookies |= 1 << device
+    if hour - m.last_visit > ENGAGED_WINDOW:
+        m.visits = 0
+    m.visits = min(m.visits + 1, 250)
+    m.last_visit = hour
+    if m.mail == 0 and uniform(key, _SIGNUP) < r.mail_signup:
+        m.mail = 1
+    contact(p, hour)
+    remember(p, hour, VISITED if channel >= BY_SELF else CLICKED, channel, k)
+
+
+@jit
+def remember(p, hour, kind, channel, brand):
+    """Note a touchpoint with a seat's brand and count it towards the journey."""
+    touch(p, hour, kind, channel, brand)
+    p.last_channel = channel
+    if p.first_channel == NO_LINE:
+        p.first_channel = channel
+    if p.n_touches < 60000:
+        p.n_touches += 1
+
+
+@jit
+def feed(r, p, pop, rivals, books, controls, opp_bid, opp, w, person, key, activity, hour, bids, quality, tie,
+         winner, price):  # fmt: skip
+    """One feed impression (social, video, display): auction, view, click.
+
+    Returns the pressure to move a stage, and whether a site was visited.
+    """
+    goodwill, memory = pop.goodwill[w], pop.memory[w]
+    n_seats = memory.shape[1]
+    n_rivals = rivals.strength.shape[1]
+    word = bits(key, _WORD)
+    device = pick_device(p, level(word, 2))
+    device_class = 1 if device == 1 else 0
+    kind = activity + 1
+    common = r.common_noise[kind, level(word, 0)]
+    if activity == DISPLAY:
+        i = 0
+        u = (level(word, 1) + 0.5) / 1024.0
+        while i < 7 and u >= r.floor_edge[i]:
+            i += 1
+        reserve = r.floor_cpm[i]
+    else:
+        reserve = r.feed_reserve_cpm[activity]
+    for k in range(n_seats):
+        line = feed_line(activity, audience(p, memory[person, k], activity, device, hour), device_class)
+        if opp_bid.shape[0] > 0:
+            bid = opp_bid[opp, k]
+        else:
+            bid = seat_bid(r, p, controls, books, w, k, line, key, False)
+        bids[k] = bid
+        quality[k] = 1.0
+        books.report[w, k, line, OPPORTUNITIES] += 1
+        if bid > 0.0:
+            books.report[w, k, line, BIDS] += 1
+    noise = np.uint64(0)
+    for i in range(n_rivals):
+        if i % 5 == 0:
+            noise = bits(key, _RIVAL_NOISE + i // 5)
+        b = n_seats + i
+        known = (p.visited >> np.uint64(b)) & np.uint64(1)
+        line = feed_line(activity, 1 if known else 0, device_class)
+        bid = -np.inf
+        if rivals.active[w, i]:
+            bid = rivals.bid[w, i, line] * r.bid_noise[kind, level(noise, i % 5)] * common
+        bids[b] = bid
+        quality[b] = 1.0 if activity == DISPLAY else rivals.quality[w, i]
+        entry = rivals.report[w, i, line]
+        entry[0] += 1.0
+        entry[1] += max(bid, 0.0)
+        entry[5] += 1.0 if p.segment == 0 else 0.0
+    if clear_one(bids, quality, reserve, 1, activity == DISPLAY, tie, winner, price) == 0:
+        return 0.0, False
+    b = winner[0]
+    paid = price[0]
+    count_price(books, w, kind, paid)
+    u = uniform(key, _VIEW)
+    seen = u < r.viewability[activity] * p.attention
+    odds = r.feed_click_odds[activity] * r.click_stage[p.stage] * r.click_segment[p.segment]
+    odds *= r.click_class[device_class]
+    creative = 0
+    views = 0.0
+    if b < n_seats:
+        m = memory[person, b]
+        who = audience(p, m, activity, device, hour)
+        line = feed_line(activity, who, device_class)
+        creative = pick_creative(controls, w, b, line, level(word, 3))
+        charge(books, w, b, line, int(paid * 1000.0 + 0.5))
+        books.report[w, b, line, WINS] += 1
+        books.report[w, b, line, IMPRESSIONS] += 1
+        if m.seen < 60000:
+            m.seen += 1
+        if who > 0:
+            odds *= r.engaged_click
+        views = m.views[creative]
+        odds *= r.creative_fit[p.segment, creative] * fatigue_of(r, views)
+    else:
+        known = (p.visited >> np.uint64(b)) & np.uint64(1)
+        who = 1 if known else 0
+        line = feed_line(activity, who, device_class)
+        if known:
+            odds *= r.engaged_click
+        odds *= r.rival_fatigue
+        rivals.report[w, b - n_seats, line, 2] += 1.0
+        rivals.report[w, b - n_seats, line, 4] += paid / 1000.0
+        rivals.spent[w, b - n_seats] += paid / 1000.0
+    if not seen:
+        return 0.0, False
+    clicked = uniform(key, _CLICK) < odds / (1.0 + odds)
+    if books.truth.shape[1] > 0:
+        note(books.truth, books.n_truth, w, T_AD, hour, person, p, line, activity, b, creative,
+             1 if clicked else 0, views, odds, paid, who)  # fmt: skip
+    step = min(p.stage, 2)
+    pressure = r.stage_up_view[step]
+    gain = r.goodwill_view[activity]
+    if b < n_seats:
+        m = memory[person, b]
+        recent = m.views[0] + m.views[1] + m.views[2]
+        gain *= max(1.0 - recent / r.annoyance_views, -1.0)
+        m.views[creative] += 1.0
+        if not clicked:
+            touch(p, hour, SAW, line_channel(line), b)
+    goodwill[person, b] += gain
+    if not clicked:
+        return pressure, False
+    pressure += r.stage_up_visit[step]
+    if b < n_seats:
+        click_seat(r, p, books, controls, goodwill, memory, w, person, b, line, device, 4 + who, hour, key)
+    else:
+        rivals.report[w, b - n_seats, line, 3] += 1.0
+        visit_rival(r, p, goodwill, person, b, hour)
+        touch(p, hour, CLICKED, line_channel(line), b)
+    return pressure, True
+
+
+@jit
+def line_channel(line):
+    """Channel of a line."""
+    if line < SOCIAL_LINE:
+        return ON_SEARCH
+    if line < VIDEO_LINE:
+        return ON_SOCIAL
+    if line < DISPLAY_LINE:
+        return ON_VIDEO
+    if line < RETARGETING_LINE:
+        return ON_DISPLAY
+    return BY_MAIL if line == EMAIL_LINE else ON_RETARGETING
+
+
+@jit
+def click_seat(r, p, books, controls, goodwill, memory, w, person, k, line, device, context, hour, key):
+    """A click on a seat's ad or mail: report, last-click memory, visit."""
+    books.report[w, k, line, CLICKS] += 1
+    m = memory[person, k]
+    m.last_click = hour
+    m.last_line = line
+    landing = controls.landing[w, k, line]
+    visit_seat(r, p, goodwill, memory, person, k, device, landing, context, line_channel(line), hour, key)
+
+
+@jit
+def search(r, p, pop, rivals, books, controls, opp_bid, opp, w, person, own_key, key, hour, bids, quality, tie,
+           winner, price):  # fmt: skip
+    """One search page: query, four ad slots, organic results below.
+
+    The reader's single uniform runs down the page: ads by slot, then organic results with what is left,
+    so an ad that is gone hands its clicks to what stands below it.
+    """
+    goodwill, memory = pop.goodwill[w], pop.memory[w]
+    n_seats = memory.shape[1]
+    n_rivals = rivals.strength.shape[1]
+    contact(p, hour)
+    word = bits(key, _WORD)
+    device = pick_device(p, level(word, 2))
+    device_class = 1 if device == 1 else 0
+    query, named = search_query(r, p, goodwill, person, own_key, key, n_seats)
+    common = r.common_noise[0, level(word, 0)]
+    for k in range(n_seats):
+        asked = query if query != OWN_BRAND or named == k else RIVAL_BRAND
+        line = 2 * asked + device_class
+        if opp_bid.shape[0] > 0:
+            bid = opp_bid[opp, k]
+        else:
+            bid = seat_bid(r, p, controls, books, w, k, line, key, True)
+        bids[k] = bid
+        quality[k] = brand_quality(r, named, k)
+        books.report[w, k, line, OPPORTUNITIES] += 1
+        if bid > 0.0:
+            books.report[w, k, line, BIDS] += 1
+    noise = np.uint64(0)
+    for i in range(n_rivals):
+        if i % 5 == 0:
+            noise = bits(key, _RIVAL_NOISE + i // 5)
+        b = n_seats + i
+        line = 2 * rival_query(query, named, b) + device_class
+        bid = -np.inf
+        if rivals.active[w, i]:
+            bid = rivals.bid[w, i, line] * r.bid_noise[0, level(noise, i % 5)] * common
+        bids[b] = bid
+        quality[b] = rivals.quality[w, i] * brand_quality(r, named, b)
+        entry = rivals.report[w, i, line]
+        entry[0] += 1.0
+        entry[1] += max(bid, 0.0)
+        entry[5] += 1.0 if p.segment == 0 else 0.0
+    clear_one(bids, quality, r.search_reserve_usd[query], N_SLOTS, False, tie, winner, price)
+    step = min(p.stage, 2)
+    pressure = r.stage_up_search[step]
+    v = uniform(key, _CLICK)
+    used = 0.0
+    clicked = -1
+    for s in range(N_SLOTS):
+        b = winner[s]
+        if b < 0:
+            break
+        chance = r.position[s] * r.click_segment[p.segment] * r.click_class[device_class]
+        if named < 0:
+            chance *= r.search_click[query]
+        else:
+            chance *= r.search_click[OWN_BRAND] if b == named else r.search_click[RIVAL_BRAND]
+        before = used
+        used = min(used + chance, 0.95)
+        hit = clicked < 0 and v < used
+        if hit:
+            clicked = s
+        if b < n_seats:
+            line = 2 * (query if query != OWN_BRAND or named == b else RIVAL_BRAND) + device_class
+            books.report[w, b, line, IMPRESSIONS] += 1
+            books.report[w, b, line, WINS] += 1
+            m = memory[person, b]
+            if m.seen < 60000:
+                m.seen += 1
+            if not hit:
+                touch(p, hour, SAW, ON_SEARCH, b)
+        else:
+            line = 2 * rival_query(query, named, b) + device_class
+            rivals.report[w, b - n_seats, line, 2] += 1.0
+        if s == 0:
+            count_price(books, w, 0, price[0])
+        if books.truth.shape[1] > 0:
+            note(books.truth, books.n_truth, w, T_AD, hour, person, p, line, 3 + s, b, 0, 1 if hit else 0,
+                 used - before, 1.0 if b == named else (0.5 if named >= 0 else 0.0), price[s], chance)  # fmt: skip
+    if clicked >= 0:
+        pressure += r.stage_up_visit[step]
+        b = winner[clicked]
+        if b < n_seats:
+            line = 2 * (query if query != OWN_BRAND or named == b else RIVAL_BRAND) + device_class
+            charge(books, w, b, line, int(price[clicked] * 1e6 + 0.5))
+            click_seat(r, p, books, controls, goodwill, memory, w, person, b, line, device, line // 2, hour, key)
+        else:
+            line = 2 * rival_query(query, named, b) + device_class
+            rivals.report[w, b - n_seats, line, 3] += 1.0
+            rivals.report[w, b - n_seats, line, 4] += price[clicked]
+            rivals.spent[w, b - n_seats] += price[clicked]
+            visit_rival(r, p, goodwill, person, b, hour)
+            touch(p, hour, CLICKED, ON_SEARCH, b)
+        return pressure, True
+    z = (v - used) / (1.0 - used) / max(r.organic_click[query], 1e-12)
+    if z >= 1.0:
+        return pressure, False
+    pressure += r.stage_up_visit[step]
+    if z < r.organic_us[query] and (query != RIVAL_BRAND):
+        k = named if query == OWN_BRAND else 0
+        visit_seat(r, p, goodwill, memory, person, k, device, 0, query, BY_ORGANIC, hour, key)
+    elif z < r.organic_us[query] + r.organic_rival[query]:
+        b = named
+        if b < n_seats:
+            b = n_seats + int(uniform(key, _ORGANIC_RIVAL) * n_rivals)
+        visit_rival(r, p, goodwill, person, b, hour)
+        touch(p, hour, VISITED, BY_ORGANIC, b)
+    return pressure, True
+
+
+@jit
+def brand_quality(r, named, brand):
+    """Search quality of a brand's ad: high under its own name, low under another's."""
+    if named < 0:
+        return 1.0
+    return r.own_brand_quality if named == brand else r.conquest_quality
+
+
+@jit
+def rival_query(query, named, brand):
+    """The query as brand `brand` sees it: its own name, another's, or none."""
+    if named < 0:
+        return query
+    return OWN_BRAND if named == brand else RIVAL_BRAND
+
+
+@jit
+def mailbox(r, p, pop, books, controls, w, person, k, key, hour):
+    """A look into the mailbox: a message if the seat sends one, an open, a click, perhaps the last one."""
+    goodwill, memory = pop.goodwill[w], pop.memory[w]
+    m = memory[person, k]
+    books.report[w, k, EMAIL_LINE, OPPORTUNITIES] += 1
+    bid = controls.bid[w, k, EMAIL_LINE]
+    if bid < r.mail_cost_usd or hour - m.last_mail < r.mail_gap_hours:
+        return 0.0, False
+    cost = int(r.mail_cost_usd * 1e6 + 0.5)
+    if books.spent_today[w, k] + cost > controls.daily_cap[w, k]:
+        return 0.0, False
+    if books.line_spent_today[w, k, EMAIL_LINE] + cost > controls.line_cap[w, k, EMAIL_LINE]:
+        return 0.0, False
+    books.report[w, k, EMAIL_LINE, BIDS] += 1
+    books.report[w, k, EMAIL_LINE, WINS] += 1
+    books.report[w, k, EMAIL_LINE, IMPRESSIONS] += 1
+    charge(books, w, k, EMAIL_LINE, cost)
+    m.last_mail = hour
+    word = bits(key, _MAIL)
+    if level(word, 0) >= 1024.0 * r.mail_open:
+        return 0.0, False
+    contact(p, hour)
+    goodwill[person, k] += r.goodwill_mail
+    if level(word, 1) < 1024.0 * r.mail_unsubscribe:
+        m.mail = 2
+    step = min(p.stage, 2)
+    if level(word, 2) >= 1024.0 * r.mail_click * r.click_stage[p.stage]:
+        remember(p, hour, OPENED, BY_MAIL, k)
+        return r.stage_up_view[step], False
+    device = pick_device(p, level(word, 3))
+    click_seat(r, p, books, controls, goodwill, memory, w, person, k, EMAIL_LINE, device, 6, hour, key)
+    return r.stage_up_visit[step], True
+
+
+@jit
+def decide(r, p, pop, rivals, books, w, person, own_key, key, hour):
+    """A category purchase: whose? Softmax over seats, nothing, rivals, by one uniform in that order."""
+    goodwill, memory = pop.goodwill[w], pop.memory[w]
+    n_seats = memory.shape[1]
+    n_brands = goodwill.shape[1]
+    sensitivity = r.price_sensitivity[p.segment] * p.price_sensitivity
+    total = math.exp(r.none_utility)
+    for b in range(n_brands):
+        total += math.exp(utility(r, rivals, goodwill, w, person, b, n_seats, own_key, sensitivity))
+    at = uniform(key, _BRAND) * total
+    brand = -1
+    for k in range(n_seats):
+        at -= math.exp(utility(r, rivals, goodwill, w, person, k, n_seats, own_key, sensitivity))
+        if at < 0.0 and brand < 0:
+            brand = k
+    nothing = False
+    if brand < 0:
+        at -= math.exp(r.none_utility)
+        nothing = at < 0.0
+        if not nothing:
+            brand = n_brands - 1
+            for b in range(n_seats, n_brands):
+                at -= math.exp(utility(r, rivals, goodwill, w, person, b, n_seats, own_key, sensitivity))
+                if at < 0.0:
+                    brand = b
+                    break
+    if books.truth.shape[1] > 0:
+        for b in range(-1, n_brands):
+            g = goodwill[person, b] if b >= 0 else 0.0
+            taste = r.taste_sigma * normal(own_key, TASTE + b) if b >= 0 else 0.0
+            index = r.price_index
+            if b >= n_seats:
+                index = rivals.price_index[w, b - n_seats]
+            cost = sensitivity * index if b >= 0 else 0.0
+            note(books.truth, books.n_truth, w, T_CHOICE, hour, person, p, NO_LINE, 0, b, 0,
+                 1 if b == (-1 if nothing else brand) else 0, g, taste, cost, total)  # fmt: skip
+    if nothing:
+        books.sales[w, n_brands] += 1
+        p.stage = AWARE
+        p.ln_need -= 0.7
+        p.need *= 0.5
+        p.urgency *= 0.25
+        p.journey_start = -1
+        p.n_touches = 0
+        return
+    books.sales[w, brand] += 1
+    p.stage = CONVERTED
+    p.owner = brand
+    p.decision_hour = hour
+    arm, lag = draw_lag(r, p, key)
+    p.book_hour = hour + int(lag)
+    p.urgency = 0.0
+    if brand < n_seats:
+        if books.truth.shape[1] > 0:
+            note(books.truth, books.n_truth, w, T_LAG, hour, person, p, NO_LINE, 0, brand, 0, arm, lag,
+                 r.lag_segment[p.segment], lag_factor(r, p), 0.0)  # fmt: skip
+        record_decision(r, p, books, memory[person, brand], w, person, brand, hour)
+    p.segment = p.home_segment
+    p.journey_start = -1
+    p.n_touches = 0
+
+
+@jit
+def utility(r, rivals, goodwill, w, person, brand, n_seats, own_key, sensitivity):
+    """Utility (logit) of a brand at the moment of choice."""
+    if brand < n_seats:
+        prior = r.brand_prior
+        price = r.price_index
+    else:
+        prior = rivals.prior[w, brand - n_seats]
+        price = rivals.price_index[w, brand - n_seats]
+    taste = r.taste_sigma * normal(own_key, TASTE + brand)
+    return prior + taste + lived_goodwill(r, goodwill[person, brand]) - sensitivity * price
+
+
+@jit
+def lag_factor(r, p):
+    """How much longer than usual this person takes to book."""
+    channel = r.lag_channel[p.last_channel] if p.last_channel < 8 else 1.0
+    return r.lag_segment[p.segment] * channel
+
+
+@jit
+def draw_lag(r, p, key):
+    """Arm and hours from decision to booking."""
+    u = uniform(key, _ARM)
+    arm = 0
+    while arm < 2 and u >= r.lag_share[arm]:
+        u -= r.lag_share[arm]
+        arm += 1
+    hours = r.lag_start_hours[arm] - r.lag_mean_hours[arm] * math.log(1.0 - uniform(key, _LAG))
+    return arm, min(hours * lag_factor(r, p), MAX_LAG_HOURS)
+
+
+@jit
+def record_decision(r, p, books, m, w, person, brand, hour):
+    """Append to the decision log; the caller has made sure that there is room."""
+    i = books.n_decisions[w]
+    books.n_decisions[w] = i + 1
+    if i >= books.decisions.shape[1]:
+        return
+    d = books.decisions[w, i]
+    d.value_micros = int(r.ltv_micros * r.value_segment[p.segment] + 0.5)
+    d.hour = hour
+    d.book_hour = p.book_hour
+    d.person = person
+    d.journey_hours = hour - p.journey_start if p.journey_start >= 0 else 0
+    d.generation = p.generation
+    d.n_touches = p.n_touches
+    d.brand = brand
+    d.segment = p.segment
+    d.line = m.last_line if hour - m.last_click <= CLICK_WINDOW else NO_LINE
+    d.first_channel = p.first_channel
+    d.last_channel = p.last_channel
+    d.ring_at = p.ring_at
+    for i in range(RING):
+        d.touches[i] = p.touches[i]
+
+
+@jit
+def follow_up(r, p, pop, rivals, books, w, person, own_key, key, hour, pressure, visited):
+    """After an activity: perhaps a stage up, perhaps a purchase."""
+    if p.stage > INTENT:
+        return
+    intensity = p.need * (1.0 + p.urgency)
+    if p.stage < INTENT and pressure > 0.0:
+        chance = min(0.9, pressure * intensity)
+        up = uniform(key, _STAGE) < chance
+        if books.truth.shape[1] > 0:
+            note(books.truth, books.n_truth, w, T_STAGE, hour, person, p, NO_LINE, 0, 0, 0, 1 if up else 0,
+                 pressure, intensity, 1.0 if visited else 0.0, 0.0)  # fmt: skip
+        if up:
+            p.stage += 1
+    if p.stage >= CONSIDERING:
+        chance = r.buy_rate * intensity
+        if p.stage == CONSIDERING:
+            chance *= r.buy_early
+        if visited:
+            chance *= r.buy_visit
+        chance = min(0.9, chance)
+        buys = uniform(key, _BUY) < chance
+        if books.truth.shape[1] > 0:
+            note(books.truth, books.n_truth, w, T_BUY, hour, person, p, NO_LINE, 0, 0, 0, 1 if buys else 0,
+                 intensity, 1.0 if visited else 0.0, chance, 0.0)  # fmt: skip
+        if buys:
+            decide(r, p, pop, rivals, books, w, person, own_key, key, hour)
+
+
+@jit
+def midnight(r, pop, rivals, books, w, day, adapt):
+    """Budgets reset, rivals learn, everybody lives a day."""
+    for k in range(books.spent_today.shape[1]):
+        books.spent_today[w, k] = 0
+        for line in range(books.line_spent_today.shape[2]):
+            books.line_spent_today[w, k, line] = 0
+    month = ((r.start_day_of_year + day) % 365) * 12 // 365
+    learn_overnight(r, rivals, w, day, r.season_price[month], pop.memory.shape[2], adapt)
+    people, today = pop.people[w], pop.today[w]
+    goodwill, memory = pop.goodwill[w], pop.memory[w]
+    season = r.season_demand[month]
+    for person in range(people.shape[0]):
+        today[person] = live_one_day(r, people[person], goodwill, memory, person, day, season)
+
+
+@jit
+def world_hour(r, pop, rivals, books, controls, opp_bid, opp, w, hour, adapt):
+    """One hour of one world."""
+    if hour % 24 == 0:
+        midnight(r, pop, rivals, books, w, hour // 24, adapt)
+    open_budgets(rivals, w, hour % 24, adapt)
+    people, today = pop.people[w], pop.today[w]
+    goodwill, memory = pop.goodwill[w], pop.memory[w]
+    n_brands = goodwill.shape[1]
+    bids = np.empty(n_brands)
+    quality = np.empty(n_brands)
+    tie = np.empty(0)
+    winner = np.empty(N_SLOTS, np.int64)
+    price = np.empty(N_SLOTS)
+    bit = np.uint32(1) << np.uint32(hour % 24)
+    hour_of_week = (r.start_hour_of_week + hour) % 168
+    for person in range(people.shape[0]):
+        if today[person] & bit == 0:
+            continue
+        p = people[person]
+        own_key = person_key(r, person, p.generation)
+        key = subkey(own_key, hour)
+        activity, seat = choose_activity(r, p, goodwill, memory, person, key, hour_of_week)
+        if activity == IDLE:
+            continue
+        books.activity[w, activity] += 1
+        if activity <= DISPLAY:
+            pressure, visited = feed(r, p, pop, rivals, books, controls, opp_bid, opp, w, person, key,
+                                     activity, hour, bids, quality, tie, winner, price)  # fmt: skip
+            opp += 1
+        elif activity == SEARCH:
+            pressure, visited = search(r, p, pop, rivals, books, controls, opp_bid, opp, w, person, own_key,
+                                       key, hour, bids, quality, tie, winner, price)  # fmt: skip
+            opp += 1
+        elif activity == MAIL:
+            pressure, visited = mailbox(r, p, pop, books, controls, w, person, seat, key, hour)
+        else:
+            device = pick_device(p, level(bits(key, _WORD), 2))
+            visit_seat(r, p, goodwill, memory, person, seat, device, 0, OWN_BRAND, BY_SELF, hour, key)
+            pressure, visited = r.stage_up_visit[min(p.stage, 2)], True
+        follow_up(r, p, pop, rivals, books, w, person, own_key, key, hour, pressure, visited)
+    return opp
+
+
+@jit(parallel=True)
+def advance_hour(rules, pop, rivals, books, controls, opp_bid, opp_start, hour, adapt):
+    """Advance every world by one hour, each on one thread.
+
+    Args:
+        rules: (W,) RULES. pop, rivals, books, controls: the arrays of state.py.
+        opp_bid: (n_opportunities, K) bids per opportunity, USD per click or per 1000, in the order of
+            `list_opportunities`; shape (0, K) to bid by the lines of `controls`.
+        opp_start: (W,) index of each world's first opportunity.
+        hour: hours since the world began.
+        adapt: False keeps rivals' bids and activity as they stand in the arrays (replay).
+    """
+    for w in prange(rules.shape[0]):
+        world_hour(rules[w], pop, rivals, books, controls, opp_bid, opp_start[w], w, hour, adapt)

@@ -1,0 +1,1 @@
+"""Many markets at once: creation, warm-up, snapshots, twins and run folders."""
