@@ -164,14 +164,22 @@ def full_report() -> dict[str, Any]:
         "person": {
             "title": "Person 41,207: a parent whose need rose on day 5",
             "lines": [
-                "Day 1, 20:00: searched for “screen time limits app”; Qustodio won the first slot and was clicked.",
+                "Day 1, 20:00: searched for “screen time limits app”; a rival won and was clicked.",
                 "Day 2, 13:00: searched for “qustodio reviews”; our $1.80 won; read the comparison page.",
                 "Day 5, 21:00: something happened at home; urgency rose.",
                 "Day 6, 09:00: opened our e-mail, clicked and bought; the sale is booked on day 6.",
             ],
         },
         "targets": [
-            {"name": name, "simulated": value, "low": low, "high": high, "unit": unit, "source": origin, "ok": ok}
+            {
+                "name": name,
+                "simulated": value,
+                "low": low,
+                "high": high,
+                "unit": unit,
+                "source": origin,
+                "ok": ok,
+            }
             for name, value, low, high, unit, origin, ok in (
                 ("search price, median", 3.41, 2.6, 4.8, "USD per click", "vendor benchmark", True),
                 ("social CPM, mean", 12.9, 9.0, 17.0, "USD per 1000", "vendor benchmark", True),

@@ -32,8 +32,12 @@ _FOLDERS_KEPT: Final = 3
 @overload
 def jit(fn: Function) -> Function: ...
 @overload
-def jit(*, parallel: bool = False, inline: bool = False) -> Callable[[Function], Function]: ...
-def jit(fn: Function | None = None, *, parallel: bool = False, inline: bool = False) -> Any:
+def jit(
+    *, parallel: bool = False, inline: bool = False, borrows: bool = False
+) -> Callable[[Function], Function]: ...
+def jit(
+    fn: Function | None = None, *, parallel: bool = False, inline: bool = False, borrows: bool = False
+) -> Any:
     """Compile a function to machine code on its first call and keep the result for the next process.
 
     The global interpreter lock is released, division by zero follows NumPy, and floating point is never
@@ -43,6 +47,8 @@ def jit(fn: Function | None = None, *, parallel: bool = False, inline: bool = Fa
         fn: the function; left out where the decorator is given options.
         parallel: let `numba.prange` loops run on several threads.
         inline: copy the body into each caller; for tiny helpers, and only where a measurement asks for it.
+        borrows: the function only borrows its arrays: it may slice them, but creates none. Their references
+            are then not counted, which saves an atomic operation (about 5 ns) per array and call.
 
     Returns:
         The compiled function, with the signature it had.
@@ -59,6 +65,7 @@ def jit(fn: Function | None = None, *, parallel: bool = False, inline: bool = Fa
                 boundscheck=False,
                 parallel=parallel,
                 inline="always" if inline else "never",
+                **({"_nrt": False, "forceinline": True} if borrows else {}),
             )
 
     return compile_lazily if fn is None else compile_lazily(fn)

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from gaelp.core.errors import BadInput
 from gaelp.evaluation.intervals import (
@@ -43,9 +45,11 @@ LOWER_IS_BETTER = frozenset({"cac_usd", "incremental_cac_usd"})
 NEEDED_SUMS = frozenset(
     name for pair in METRICS.values() for name in pair if name and name != "incremental_profit_usd"
 )
+REFERENCES = frozenset({"line_oracle", "informed", "clairvoyant"})  # they see truth: yardsticks, no rivals
 FULL_SPEND = 0.9  # a CAC below this spend share is bought by not spending
 
-_COLUMNS = {
+# what the tables show, in this order
+COLUMNS = {
     "incremental_profit_usd": "incremental profit",
     "incremental_cac_usd": "incremental CAC",
     "incremental_roas": "incremental ROAS",
@@ -56,6 +60,7 @@ _COLUMNS = {
     "win_rate": "win rate",
     "impression_share": "impression share",
 }
+_WIDE_ONLY = ("roas", "win_rate", "impression_share")  # the last of COLUMNS
 
 
 def leaderboard(
@@ -144,24 +149,43 @@ def underspenders(board: Mapping[str, Any], *, baseline: str = "pacing") -> set[
     }
 
 
+def marks(board: Mapping[str, Any], policy: str) -> str:
+    """What to put behind a policy's name; `notes` explains it."""
+    return (" †" if policy in underspenders(board) else "") + (" *" if policy in REFERENCES else "")
+
+
+def notes(board: Mapping[str, Any]) -> list[str]:
+    """A sentence for each mark that the board's names carry."""
+    marked = "".join(marks(board, policy) for policy in board["policies"])
+    sentences = {
+        "†": "† under 90 % of its budget spent, without matching pacing's conversions: no CAC to compare.",
+        "*": "* sees the truth: a yardstick, not a policy that could be flown.",
+    }
+    return [sentence for mark, sentence in sentences.items() if mark in marked]
+
+
 def as_table(board: Mapping[str, Any]) -> Table:
-    """The leaderboard for a terminal."""
-    note = "dagger: under 90 % spent, CAC does not count" if underspenders(board) else None
-    table = Table(title="Leaderboard (mean per world, 95 % interval)", caption=note)
-    for column in ("policy", *_COLUMNS.values()):
+    """The leaderboard for a terminal, without the columns that would not fit there."""
+    table = Table(
+        title="Leaderboard: means per world, intervals below them",
+        caption="\n".join(notes(board)) or None,
+        box=box.SIMPLE_HEAD,
+    )
+    shown = list(COLUMNS)[: -len(_WIDE_ONLY)]
+    for column in ("policy", *(COLUMNS[metric].replace(" ", "\n", 1) for metric in shown)):
         table.add_column(column, justify="left" if column == "policy" else "right")
-    for row in _rows(board, separator="\n"):
-        table.add_row(*row)
+    for policy, *cells in _rows(board, shown, separator="\n"):
+        table.add_row(Text(policy), *(Text(cell) for cell in cells))
     return table
 
 
 def as_markdown(board: Mapping[str, Any]) -> str:
     """The leaderboard, and under it the pairs, as Markdown tables."""
-    rows = [["policy", *_COLUMNS.values()], ["---", *["---:"] * len(_COLUMNS)]]
-    rows += [[cell.replace("|", "\\|") for cell in row] for row in _rows(board, separator=" ")]
+    rows = [["policy", *COLUMNS.values()], ["---", *["---:"] * len(COLUMNS)]]
+    rows += [[cell.replace("|", "\\|") for cell in row] for row in _rows(board, list(COLUMNS), separator=" ")]
     lines = [_markdown_row(row) for row in rows]
-    if underspenders(board):
-        lines += ["", "† under 90 % of the budget spent: CAC does not count."]
+    for note in notes(board):
+        lines += ["", note]
     if board.get("pairs"):
         lines += ["", _markdown_row(["pair", *PAIR_METRICS, "P(more profit)"]), "|---|" + "---:|" * 4]
     for pair, metrics in board.get("pairs", {}).items():
@@ -197,20 +221,18 @@ def format_interval(interval: Mapping[str, float | None], metric: str, separator
     mean, low, high = interval["mean"], interval["low"], interval["high"]
     if mean is None or (low is None and high is None):
         return format_value(mean, metric)
-    left = "(-∞" if low is None else f"[{format_value(low, metric)}"
-    right = "∞)" if high is None else f"{format_value(high, metric)}]"
+    left = "(-∞" if low is None else f"[{format_value(low, metric).removesuffix(' %')}"
+    right = "∞)" if high is None else f"{format_value(high, metric).removesuffix(' %')}]"
     return f"{format_value(mean, metric)}{separator}{left}, {right}"
 
 
-def _rows(board: Mapping[str, Any], separator: str) -> list[list[str]]:
-    marked = underspenders(board)
+def _rows(board: Mapping[str, Any], metrics: list[str], separator: str) -> list[list[str]]:
     undefined = Interval(None, None, None).as_dict()
-    rows = []
-    for policy in ranked(board):
-        metrics = board["policies"][policy]
-        cells = [format_interval(metrics.get(name, undefined), name, separator) for name in _COLUMNS]
-        rows.append([policy + (" †" if policy in marked else ""), *cells])
-    return rows
+    return [
+        [policy + marks(board, policy)]
+        + [format_interval(board["policies"][policy].get(m, undefined), m, separator) for m in metrics]
+        for policy in ranked(board)
+    ]
 
 
 def _markdown_row(cells: list[str]) -> str:

@@ -70,9 +70,9 @@ def render(data: Mapping[str, Any]) -> str:
     page = Page(_plain(data))
     body = "".join(
         f'<section id="{name}"><h2>{title}</h2>{or_no_data(partial(build, page, name))}</section>'
-        for name, (title, build) in SECTIONS.items()
+        for name, (_, title, build) in SECTIONS.items()
     )
-    links = "".join(f'<a href="#{name}">{title}</a>' for name, (title, _) in SECTIONS.items())
+    links = "".join(f'<a href="#{name}">{short}</a>' for name, (short, _, _) in SECTIONS.items())
     parts = {
         "title": escape(str(page.data.get("title") or "GAELP report")),
         "facts": page.facts(),

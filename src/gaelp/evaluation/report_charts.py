@@ -17,6 +17,14 @@ N_POLICY_COLOURS = 7
 N_CHANNEL_COLOURS = 8
 DASHES = ("solid", "dash", "dot", "dashdot")
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_DOLLARS = {"tickformat": "$,~f"}
+_DIAMOND = {
+    "symbol": "diamond",
+    "size": 9,
+    "color": "@ground",
+    "opacity": 1,
+    "line": {"color": "@ink", "width": 1.8},
+}
 # names that keep their colour from one report to the next; others take the next free one
 _KNOWN_POLICIES = ("static_lines", "pacing", "fixed", "line_oracle", "random", "informed", "clairvoyant")
 
@@ -43,6 +51,8 @@ class Colours:
 
     def channel(self, name: str) -> str:
         """The CSS variable of a channel; a node like `search first` takes that of `search`."""
+        if "convert" in name.lower():
+            return "sim"
         for known, slot in sorted(self._channels.items(), key=lambda item: -len(item[0])):
             if known.lower() in name.lower():
                 return f"c{slot}"
@@ -66,29 +76,46 @@ def forest(
     *,
     x_title: str,
     lines: Mapping[str, Number] | None = None,
-    prefix: str = "",
+    claims: Sequence[Number] = (),
+    money: bool = False,
     cost: bool = False,
 ) -> Figure:
-    """A dot and its interval for each name, best on top.
+    """A dot and its interval for each name, in the order given from the top.
 
     Args:
-        rows: (name, {"mean", "low", "high"}, colour variable), from top to bottom.
+        rows: (name, {"mean", "low", "high"}, colour variable).
         x_title: what the axis shows, with its unit.
         lines: reference lines, name -> position.
-        prefix: put before each tick, "$" for money.
-        cost: draw on a log axis where the means span much; an interval that runs past
-            twice the largest mean, or has no upper end, leaves the plot with an arrow.
+        claims: a second figure for each row, drawn as an open diamond.
+        money: ticks are dollars.
+        cost: a log axis where the figures span much; an interval that runs past twice
+            the largest figure, or has no upper end, leaves the plot with an arrow.
     """
     references = {name: at for name, at in (lines or {}).items() if at is not None}
-    means = [interval["mean"] for _, interval, _ in rows if interval["mean"] is not None]
+    points = [v for v in (*(interval["mean"] for _, interval, _ in rows), *claims) if v is not None]
     ends = [v for _, interval, _ in rows for v in (interval["low"], interval["high"]) if v is not None]
-    if cost and means:
-        ends = [end for end in ends if end <= 2 * max(means)]
-    log = cost and bool(means) and min(means) > 0 and max(means) > 6 * min(means)
-    low, high = _span([*means, *ends, *references.values()], log)
+    if cost and points:
+        ends = [end for end in ends if end <= 2 * max(points)]
+    shown = [*points, *ends, *references.values()]
+    log = cost and bool(points) and min(shown) > 0 and max(points) > 6 * min(points)
+    low, high = _span(shown, log)
+    axis = _axis(x_title, zeroline=False, **(_DOLLARS if money else {}))
+    axis |= _log_range(low, high) if log else {"range": [low, high]}
     data = [_dot_and_interval(row, y, high) for y, row in enumerate(rows)]
-    axis = _axis(x_title, tickprefix=prefix, type="log" if log else "linear", zeroline=False)
-    axis["range"] = [math.log10(low), math.log10(high)] if log else [low, high]
+    data += [
+        _claim(name, claim, y, colour)
+        for y, ((name, _, colour), claim) in enumerate(zip(rows, claims, strict=False))
+        if claim is not None
+    ]
+    notes = [
+        _note(label(name, 40), math.log10(at) if log else at, 1, yanchor="bottom", yref="paper")
+        for name, at in references.items()
+    ]
+    notes += [
+        _note("undefined", 0.02, y, xref="paper", xanchor="left")
+        for y, (_, interval, _) in enumerate(rows)
+        if interval["mean"] is None
+    ]
     layout = _layout(
         64 + 46 * len(rows) + (18 if references else 0),
         xaxis=axis,
@@ -96,15 +123,7 @@ def forest(
         showlegend=False,
         margin={"t": 30 if references else 8},
         shapes=[_vertical(at) for at in references.values()],
-        annotations=[
-            _note(label(name, 40), math.log10(at) if log else at, 1, yanchor="bottom", yref="paper")
-            for name, at in references.items()
-        ]
-        + [
-            _note("undefined", 0.02, y, xref="paper", xanchor="left")
-            for y, (_, interval, _) in enumerate(rows)
-            if interval["mean"] is None
-        ],
+        annotations=notes,
     )
     return {"data": data, "layout": layout}
 
@@ -119,7 +138,7 @@ def spend_by_hour(hours: list[Any], spend: list[Number], plan: list[Number] | No
         "layout": _layout(
             210,
             xaxis=_axis("hour of day (UTC)", dtick=6, range=[-0.7, 23.7], showgrid=False),
-            yaxis=_axis("USD per hour", tickprefix="$", range=[0, top * 1.08], nticks=5),
+            yaxis=_axis("USD per hour", **_DOLLARS, range=[0, top * 1.08], nticks=5),
             bargap=0.25,
         ),
     }
@@ -142,7 +161,7 @@ def spend_by_day(series: Mapping[str, tuple[list[Any], list[Number], Number, str
         "layout": _layout(
             340,
             xaxis=_axis("day of the campaign", showgrid=False),
-            yaxis=_axis("USD per day", tickprefix="$", rangemode="tozero"),
+            yaxis=_axis("USD per day", **_DOLLARS, rangemode="tozero"),
         ),
     }
 
@@ -151,7 +170,7 @@ def funnel(stages: list[str], people: list[Number]) -> Figure:
     """People who reached each stage, with the share that came on from the stage before."""
     notes = []
     for before, now in zip([None, *people[:-1]], people, strict=True):
-        share = f"  ({100 * now / before:.2g} % of the stage before)" if before and now is not None else ""
+        share = f" · {100 * now / before:.2g} %" if before and now is not None else ""
         notes.append("undefined" if now is None else f" {now:,.0f}{share}")
     return {
         "data": [
@@ -169,9 +188,17 @@ def funnel(stages: list[str], people: list[Number]) -> Figure:
             }
         ],
         "layout": _layout(
-            70 + 42 * len(stages),
-            xaxis=_axis("people", range=[0, 1.75 * max(p or 0 for p in people) or 1], rangemode="tozero"),
+            40 + 40 * len(stages),
+            xaxis=_axis(
+                "people, and their share of the stage before",
+                range=[0, 1.35 * max(p or 0 for p in people) or 1],
+                showgrid=False,
+                showticklabels=False,
+                zeroline=False,
+            ),
             yaxis=_rows_axis(stages),
+            margin={"t": 4},
+            showlegend=False,
             bargap=0.35,
         ),
     }
@@ -203,7 +230,7 @@ def sankey(nodes: list[str], links: list[Mapping[str, Any]], colours: Colours) -
                 "textfont": {"color": "@ink", "size": 12},
             }
         ],
-        "layout": _layout(430, margin={"l": 8, "r": 8, "t": 12, "b": 12}),
+        "layout": _layout(430, showlegend=False, margin={"l": 8, "r": 8, "t": 12, "b": 12}),
     }
 
 
@@ -219,12 +246,7 @@ def lag(days: list[Any], share: list[Number], measured: Sequence[Mapping[str, An
                 "x": [point["days"] for point in measured],
                 "y": [point["share"] for point in measured],
                 "text": [label(point.get("source", ""), 60) for point in measured],
-                "marker": {
-                    "color": "@ground",
-                    "size": 11,
-                    "symbol": "diamond",
-                    "line": {"color": "@ink", "width": 2},
-                },
+                "marker": _DIAMOND,
                 "hovertemplate": "day %{x}: %{y:.1%}<br>%{text}<extra>measured</extra>",
             }
         )
@@ -271,7 +293,7 @@ def prices(probability: list[Any], simulated: list[Number], measured: list[Numbe
     data = [_line(probability, simulated, "simulated", "sim", hover="%{x:.0%} below $%{y:,.2f}", width=2.5)]
     if measured:
         points = _line(probability, measured, "measured", "ink", hover="%{x:.0%} below $%{y:,.2f}")
-        points |= {"mode": "markers", "marker": {"color": "@ink", "size": 8, "symbol": "diamond-open"}}
+        points |= {"mode": "markers", "marker": _DIAMOND}
         data.append(points)
     values = [value for value in [*simulated, *(measured or [])] if value is not None]
     log = bool(values) and min(values) > 0 and max(values) > 30 * min(values)
@@ -282,8 +304,8 @@ def prices(probability: list[Any], simulated: list[Number], measured: list[Numbe
             xaxis=_axis("share of sales at or below", tickformat=".0%", range=[0, 1.02], showgrid=False),
             yaxis=_axis(
                 escape(unit, quote=False) + (", log scale" if log else ""),
-                tickprefix="$",
                 nticks=6,
+                **_DOLLARS,
                 **({"type": "log"} if log else {"rangemode": "tozero"}),
             ),
         ),
@@ -300,43 +322,9 @@ def rivals(days: list[Any], bids: Mapping[str, list[Number]]) -> Figure:
         "layout": _layout(
             340,
             xaxis=_axis("day", showgrid=False),
-            yaxis=_axis("mean bid as a multiple of the rival's own value"),
+            yaxis=_axis("mean bid multiplier"),
         ),
     }
-
-
-def attributed_and_incremental(
-    rows: Sequence[tuple[str, Number, Mapping[str, Number], str]], x_title: str, prefix: str = ""
-) -> Figure:
-    """For each channel, what the platform claims (diamond) beside what the twin shows (dot)."""
-    figure = forest([(name, causal, colour) for name, _, causal, colour in rows], x_title=x_title, cost=True)
-    axis = figure["layout"]["xaxis"]
-    claimed = [value for _, value, _, _ in rows if value is not None]
-    shown = [v for _, _, causal, _ in rows for v in causal.values() if v is not None]
-    axis |= {"tickprefix": prefix}
-    if axis["type"] == "linear" and claimed:
-        axis["range"] = [min(axis["range"][0], *claimed), max(axis["range"][1], *(1.06 * c for c in claimed))]
-    elif claimed and shown and min(claimed) > 0:
-        axis["range"][0] = min(axis["range"][0], math.log10(0.85 * min(claimed)))
-        axis["range"][1] = max(axis["range"][1], math.log10(1.18 * max(claimed)))
-    figure["data"] += [
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "x": [value],
-            "y": [y],
-            "marker": {
-                "symbol": "diamond-open",
-                "size": 11,
-                "color": f"@{colour}",
-                "line": {"width": 2, "color": f"@{colour}"},
-            },
-            "hovertemplate": f"{label(name)}: {prefix}%{{x:,.1f}} attributed<extra></extra>",
-        }
-        for y, (name, value, _, colour) in enumerate(rows)
-        if value is not None
-    ]
-    return figure
 
 
 def _dot_and_interval(row: tuple[str, Mapping[str, Number], str], y: int, edge: float) -> Figure:
@@ -355,10 +343,23 @@ def _dot_and_interval(row: tuple[str, Mapping[str, Number], str], y: int, edge: 
             "color": f"@{colour}",
             "symbol": ["line-ns", "circle", "triangle-right" if goes_on else "line-ns"],
             "size": [9, 13, 11],
+            "opacity": 1,
             "line": {"color": f"@{colour}", "width": [2.5, 0, 2.5]},
         },
         "text": ["low end", "mean", "the interval goes on" if goes_on else "high end"],
         "hovertemplate": f"{label(name)}, %{{text}}: %{{x:,.2f}}<extra></extra>",
+    }
+
+
+def _claim(name: str, claim: float, y: int, colour: str) -> Figure:
+    line = {"width": 2, "color": f"@{colour}"}
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": [claim],
+        "y": [y],
+        "marker": {"symbol": "diamond-open", "size": 12, "color": f"@{colour}", "line": line},
+        "hovertemplate": f"{label(name)}, attributed: %{{x:,.2f}}<extra></extra>",
     }
 
 
@@ -405,6 +406,12 @@ def _axis(title: str, **options: Any) -> Figure:
     } | options
 
 
+def _log_range(low: float, high: float) -> Figure:
+    marks = [mark * 10.0**power for power in range(-3, 7) for mark in (1, 2, 5)]
+    ticks = [mark for mark in marks if low <= mark <= high]
+    return {"type": "log", "range": [math.log10(low), math.log10(high)], "tickvals": ticks}
+
+
 def _rows_axis(names: Sequence[str]) -> Figure:
     # positions, not categories: two names may look alike once shortened
     ticks = {"tickvals": list(range(len(names))), "ticktext": [label(name) for name in names]}
@@ -420,6 +427,7 @@ def _layout(height: int, **options: Any) -> Figure:
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"family": "system-ui, sans-serif", "size": 12, "color": "@ink"},
         "hoverlabel": {"bgcolor": "@ground", "bordercolor": "@grid", "font": {"color": "@ink"}},
+        "showlegend": True,
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"color": "@ink"}},
         "dragmode": False,
     } | options

@@ -7,7 +7,7 @@ from typing import Any
 from gaelp.core.errors import BadInput
 from gaelp.evaluation import report_charts as charts
 from gaelp.evaluation import report_tables as tables
-from gaelp.evaluation.leaderboard import format_interval, ranked
+from gaelp.evaluation.leaderboard import REFERENCES, format_interval, ranked
 
 Data = dict[str, Any]
 
@@ -48,7 +48,7 @@ class Page:
         board = self.data.get("leaderboard") or {}
         if not board.get("policies"):
             return ""
-        best = ranked(board)[0]
+        best = min(ranked(board), key=REFERENCES.__contains__)  # first of those that do not see the truth
         shown = {
             "incremental_profit_usd": "incremental profit per world",
             "incremental_cac_usd": "incremental CAC",
@@ -96,9 +96,9 @@ def reading(sentence: str) -> str:
     return f"<p class=reading>{escape(sentence)}</p>"
 
 
-def source(text: str) -> str:
+def source(text: str, start: str = "Source: ") -> str:
     """Where a section's figures come from."""
-    return f"<p class=source>Source: {escape(text.rstrip('.'))}.</p>"
+    return f"<p class=source>{start}{escape(text.rstrip('.'))}.</p>"
 
 
 def or_no_data(build: Callable[[], str]) -> str:

@@ -23,7 +23,7 @@ def _leaderboard(page: Page, name: str) -> str:
     targets = {"target": page.data.get("cac_target_usd"), "LTV": page.data.get("ltv_usd")}
     plots = page.chart(
         charts.forest(
-            rows("incremental_profit_usd"), x_title="USD per world", lines={"zero": 0.0}, prefix="$"
+            rows("incremental_profit_usd"), x_title="USD per world", lines={"zero": 0.0}, money=True
         ),
         "Incremental profit of each policy with its interval",
         "<h4>Incremental profit</h4>",
@@ -32,7 +32,7 @@ def _leaderboard(page: Page, name: str) -> str:
             rows("incremental_cac_usd"),
             x_title="USD per incremental conversion",
             lines=targets,
-            prefix="$",
+            money=True,
             cost=True,
         ),
         "Incremental cost per conversion of each policy with its interval",
@@ -62,7 +62,7 @@ def _pairs(page: Page, board: dict[str, Any]) -> str:
         + reading("An interval that stays clear of zero is a difference; one across it shows none.")
         + tables.pairs_table(board)
         + page.chart(
-            charts.forest(rows, x_title="USD per world", lines={"no difference": 0.0}, prefix="$"),
+            charts.forest(rows, x_title="USD per world", lines={"no difference": 0.0}, money=True),
             "Difference in incremental profit of each pair with its interval",
         )
     )
@@ -189,8 +189,8 @@ def _prices(page: Page, name: str) -> str:
             f"{name}.{row['channel']}", row, "probability", "simulated", optional=("measured",)
         )
         figure = charts.prices(probability, simulated, measured, str(row.get("unit") or "USD"))
-        origin = (row.get("source") or "source not given") if measured else "no measured prices"
-        return page.chart(figure, f"Price quantiles of {row['channel']}") + source(f"measured: {origin}")
+        origin = f"Measured: {row.get('source') or 'source not given'}" if measured else "No measured prices"
+        return page.chart(figure, f"Price quantiles of {row['channel']}") + source(origin, start="")
 
     plots = "".join(
         tables.panel(
@@ -225,30 +225,30 @@ def _rivals(page: Page, name: str) -> str:
 def _channels(page: Page, name: str) -> str:
     rows = sorted(page.section(name), key=lambda row: -(row.get("spend_usd") or 0))
 
-    def compared(claim: str, causal: str) -> list[tuple[str, Any, Any, str]]:
-        return [
-            (
-                str(row["channel"]),
-                row.get(claim),
-                tables.as_interval(row.get(causal)),
-                page.colours.channel(str(row["channel"])),
-            )
-            for row in rows
-        ]
+    def compared(claim: str, causal: str, **options: Any) -> charts.Figure:
+        names = [str(row["channel"]) for row in rows]
+        intervals = [tables.as_interval(row.get(causal)) for row in rows]
+        colours = [page.colours.channel(name) for name in names]
+        claims = [row.get(claim) for row in rows]
+        return charts.forest(list(zip(names, intervals, colours, strict=True)), claims=claims, **options)
 
-    conversions = compared("attributed_conversions", "incremental_conversions")
-    costs = compared("attributed_cac_usd", "incremental_cac_usd")
     return (
         reading("Where the diamond (claimed) lies far from the dot (caused), the platform's report misleads.")
         + tables.channels_table(rows, page.colours)
         + "<div class=grid>"
         + page.chart(
-            charts.attributed_and_incremental(conversions, "conversions"),
+            compared("attributed_conversions", "incremental_conversions", x_title="conversions"),
             "Attributed and incremental conversions by channel",
             "<h4>Conversions: ◇ attributed, ● incremental</h4>",
         )
         + page.chart(
-            charts.attributed_and_incremental(costs, "USD per conversion", prefix="$"),
+            compared(
+                "attributed_cac_usd",
+                "incremental_cac_usd",
+                x_title="USD per conversion",
+                money=True,
+                cost=True,
+            ),
             "Attributed and incremental cost per conversion by channel",
             "<h4>CAC: ◇ attributed, ● incremental</h4>",
         )
@@ -272,27 +272,26 @@ def _targets(page: Page, name: str) -> str:
     given = page.section(name)
     within = sum(bool(target.get("ok")) for target in given)
     return (
-        reading(
-            f"{within} of {len(given)} targets lie within their range, the shaded half of each strip."
-        )
+        reading(f"{within} of {len(given)} targets lie within their range, the shaded half of each strip.")
         + tables.targets_table(given)
         + source(page.origin() + " beside the source in each row.")
     )
 
 
-SECTIONS: dict[str, tuple[str, Callable[[Page, str], str]]] = {
-    "leaderboard": ("Leaderboard", _leaderboard),
-    "channels": ("Channels: claimed and caused", _channels),
-    "spend_plan": ("Spend against plan", _spend_plan),
-    "spend_by_day": ("Spend by day", _spend_by_day),
-    "funnel": ("Funnel", _funnel),
-    "sankey": ("Journeys", _sankey),
-    "lag": ("Conversion lag", _lag),
-    "hour_of_week": ("Hour and weekday", _hour_of_week),
-    "prices": ("Auction prices", _prices),
-    "rivals": ("Rivals", _rivals),
-    "person": ("One person", _person),
-    "targets": ("Market targets", _targets),
+# key -> (in the list of sections, heading, builder)
+SECTIONS: dict[str, tuple[str, str, Callable[[Page, str], str]]] = {
+    "leaderboard": ("Leaderboard", "Leaderboard", _leaderboard),
+    "channels": ("Channels", "Channels: what is claimed, what is caused", _channels),
+    "spend_plan": ("Hourly spend", "Spend against plan by hour of day", _spend_plan),
+    "spend_by_day": ("Daily spend", "Spend against budget by day", _spend_by_day),
+    "funnel": ("Funnel", "Funnel", _funnel),
+    "sankey": ("Journeys", "Journeys from first touch to outcome", _sankey),
+    "lag": ("Lag", "Lag from decision to booking", _lag),
+    "hour_of_week": ("Week", "Activity by hour and weekday", _hour_of_week),
+    "prices": ("Prices", "Auction prices beside measured ones", _prices),
+    "rivals": ("Rivals", "Rivals' bids over time", _rivals),
+    "person": ("One person", "One person's story", _person),
+    "targets": ("Targets", "The market beside its measured targets", _targets),
 }
 
 

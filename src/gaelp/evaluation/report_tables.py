@@ -4,23 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from gaelp.evaluation.leaderboard import format_interval, format_value, ranked, underspenders
+from gaelp.evaluation.leaderboard import COLUMNS, format_interval, format_value, marks, notes, ranked
 from gaelp.evaluation.report_charts import Colours
 
 Interval = Mapping[str, float | None]
 
 UNDEFINED: Interval = {"mean": None, "low": None, "high": None}
-_LEADERBOARD = {
-    "incremental_profit_usd": "incremental profit",
-    "incremental_cac_usd": "incremental CAC",
-    "incremental_roas": "incremental ROAS",
-    "incremental_conversions": "incremental conversions",
-    "spend_share": "budget spent",
-    "cac_usd": "attributed CAC",
-    "roas": "attributed ROAS",
-    "win_rate": "win rate",
-    "impression_share": "impression share",
-}
+_MEANS_ONLY = frozenset({"win_rate", "impression_share"})  # their intervals are too narrow to tell anything
 _PAIRS = {
     "incremental_profit_usd": "incremental profit",
     "incremental_conversions": "incremental conversions",
@@ -37,15 +27,20 @@ def as_interval(value: Any) -> Interval:
 
 def leaderboard_table(board: Mapping[str, Any], colours: Colours) -> str:
     """Every policy, best incremental profit first, each figure over its interval."""
-    marked = underspenders(board)
     rows = []
     for policy in ranked(board):
         metrics = board["policies"][policy]
-        name = _dot(colours.policy(policy)) + escape(policy)
-        name += '<abbr title="under 90 % of the budget spent">†</abbr>' if policy in marked else ""
-        rows.append([name, *(_figure(metrics.get(metric), metric) for metric in _LEADERBOARD)])
-    note = "† spent under 90 % of its budget without reaching pacing's conversions: its CAC does not count."
-    return table(["policy", *_LEADERBOARD.values()], rows) + (f'<p class="note">{note}</p>' if marked else "")
+        name = _dot(colours.policy(policy)) + escape(policy) + marks(board, policy)
+        figures = {metric: as_interval(metrics.get(metric)) for metric in COLUMNS}
+        rows.append(
+            [name]
+            + [
+                format_value(interval["mean"], metric) if metric in _MEANS_ONLY else _figure(interval, metric)
+                for metric, interval in figures.items()
+            ]
+        )
+    explained = "".join(f'<p class="note">{note}</p>' for note in notes(board))
+    return table(["policy", *COLUMNS.values()], rows) + explained
 
 
 def pairs_table(board: Mapping[str, Any]) -> str:
@@ -94,7 +89,7 @@ def arms_table(arms: Sequence[Mapping[str, Any]]) -> str:
         [escape(str(arm["name"])), _share(arm.get("weight")), _decimal(arm.get("mean_days"), 1)]
         for arm in arms
     ]
-    return table(["arm", "share of decisions", "mean lag, days"], rows) if rows else ""
+    return table(["arm", "share of decisions", "mean lag, days"], rows, narrow=True) if rows else ""
 
 
 def targets_table(targets: Sequence[Mapping[str, Any]]) -> str:
@@ -114,25 +109,35 @@ def targets_table(targets: Sequence[Mapping[str, Any]]) -> str:
                 f'<span class="source">{escape(str(target.get("source") or ""))}</span>',
             ]
         )
-    return table(["target", "simulated", "allowed", "unit", "position", "", "source"], rows, wide=(6,))
+    return table(
+        ["target", "simulated", "allowed", "unit", "position", "verdict", "source"], rows, text=(3, 6)
+    )
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], wide: tuple[int, ...] = ()) -> str:
-    """An HTML table of cells that are HTML already; it scrolls sideways where the screen is narrow."""
-    cells = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
+def table(
+    head: Sequence[str], rows: Iterable[Sequence[str]], text: tuple[int, ...] = (), narrow: bool = False
+) -> str:
+    """An HTML table of cells that are HTML already; it scrolls sideways where the screen is narrow.
+
+    Args:
+        head: column names.
+        rows: cells, the first one names the row.
+        text: columns of words, set to the left.
+        narrow: not as wide as the page.
+    """
+    side = [' class="text"' if i in text else "" for i in range(len(head))]
+    cells = "".join(
+        f'<th scope="col"{place}>{escape(name)}</th>' for name, place in zip(head, side, strict=True)
+    )
     body = "".join(
-        "<tr>"
-        + f'<th scope="row">{row[0]}</th>'
-        + "".join(
-            f'<td class="text">{cell}</td>' if i in wide else f"<td>{cell}</td>"
-            for i, cell in enumerate(row[1:], start=1)
-        )
+        f'<tr><th scope="row">{row[0]}</th>'
+        + "".join(f"<td{place}>{cell}</td>" for cell, place in zip(row[1:], side[1:], strict=True))
         + "</tr>"
         for row in rows
     )
     return (
-        f'<div class="scroll" tabindex="0"><table><thead><tr>{cells}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
+        f'<div class="scroll" tabindex="0"><table class="{"narrow" if narrow else "full"}">'
+        f"<thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 

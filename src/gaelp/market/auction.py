@@ -98,7 +98,7 @@ def clear(
     return winner, price
 
 
-@jit
+@jit(borrows=True)
 def clear_one(
     bid: Floats,
     quality: Floats,
@@ -136,19 +136,20 @@ def clear_one(
         How many slots were sold.
     """
     n_sold = 0
-    if n_slots == 1:  # most auctions, so worth code of its own: no branch but the tie's, twice as fast
+    if n_slots == 1:  # most auctions, so worth code of its own: a loop without branches
         best = _NOBODY
         second = _NOBODY
         top = -1
         for b in range(bid.size):
             score = _rank_score(bid[b], quality[b], reserve)
-            ahead = score > best
-            if score == best:
-                ahead = _wins_tie(b, top, tie, tie_key)
             lower = best if best < score else score
             second = lower if lower > second else second
-            top = b if ahead else top
+            top = b if score > best else top
             best = score if score > best else best
+        if second == best and top >= 0:
+            for b in range(top + 1, bid.size):
+                if _rank_score(bid[b], quality[b], reserve) == best and _wins_tie(b, top, tie, tie_key):
+                    top = b
         paid = 0.0
         if top >= 0:
             n_sold = 1
@@ -199,7 +200,7 @@ def _rank_score(bid: float, quality: float, reserve: float) -> float:
     return bid * quality if (bid >= reserve) & (quality > 0.0) else _NOT_ELIGIBLE
 
 
-@jit
+@jit(borrows=True)
 def _wins_tie(b: int, other: int, tie: Floats, tie_key: np.uint64) -> bool:
     """Whether `b` ranks before `other`; bidders come in index order, so `other` is the lower index."""
     wins = False

@@ -1,8 +1,8 @@
 """The hour: who is active, what they meet, who wins their attention, what follows.
 
-`advance_hour` is the hot path. Per world it runs midnight when a day begins, then visits everyone whose
-calendar has this hour, in person order: activity -> auction -> exposure -> click -> visit -> stage ->
-purchase. Nobody's hour depends on another person's, except through budgets, so the order is only a tie
+`advance_hour` is the hot path. Per world it visits everyone whose calendar has this hour, in person
+order: activity -> auction -> exposure -> click -> visit -> stage -> purchase; the last hour of a day ends
+with midnight, which opens the next day. Nobody's hour depends on another person's, except through budgets, so the order is only a tie
 rule for the last cents of a cap. The order and its reasons are written in docs/reference/hour.md.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 from numba import prange
 
 from gaelp.core.jit import jit
-from gaelp.core.random import bits, level, normal, subkey, uniform, unit
+from gaelp.core.random import bits, level, normal, subkey, uniform
 from gaelp.core.words import (
     DISPLAY_LINE,
     EMAIL_LINE,
@@ -61,6 +61,8 @@ CLICK_WINDOW = 30 * 24
 ENGAGED_WINDOW = 30 * 24
 P_MAX = 3.0 / 8.0
 MAX_LAG_HOURS = 4000.0
+LOWEST_INDEX = np.uint64(0)
+"""Ties go to the lowest index, so to an external seat; they need equal 53-bit bids."""
 
 # purposes of an hour's draws; RIVAL_NOISE must stay last (one more per five rivals)
 _ACTIVITY, _WORD, _QUERY, _BRAND_QUERY, _VIEW, _CLICK, _ORGANIC, _STAGE = range(8)
@@ -71,7 +73,7 @@ _RIVAL_NOISE = 32
 T_AD, T_STAGE, T_BUY, T_CHOICE, T_LAG, T_ORGANIC = range(6)
 
 
-@jit
+@jit(borrows=True)
 def note(truth, n_truth, w, kind, hour, person, p, line, slot, brand, creative, outcome, x0, x1, x2, x3):
     """Append one row to the truth log of world `w` while there is room."""
     i = n_truth[w]
@@ -95,14 +97,14 @@ def note(truth, n_truth, w, kind, hour, person, p, line, slot, brand, creative, 
     n_truth[w] = i + 1
 
 
-@jit
+@jit(borrows=True)
 def touch(p, hour, kind, channel, brand):
     """Remember a touchpoint in the person's ring: hour (19 bits), brand (6), kind (3), channel (4)."""
     p.touches[p.ring_at % RING] = np.uint32((hour << 13) | ((brand & 63) << 7) | (kind << 4) | channel)
     p.ring_at = (p.ring_at + 1) % (RING * 16)
 
 
-@jit
+@jit(borrows=True)
 def contact(p, hour):
     """Something happened that keeps a journey alive; a lost person is back in the market."""
     p.last_contact = hour
@@ -114,13 +116,13 @@ def contact(p, hour):
         p.first_channel = NO_LINE
 
 
-@jit
+@jit(borrows=True)
 def lived_goodwill(r, g):
     """Goodwill as it enters a choice: concave, half of its limit at `goodwill_saturation`."""
     return g / (1.0 + abs(g) / r.goodwill_saturation)
 
 
-@jit
+@jit(borrows=True)
 def choose_activity(r, p, goodwill, memory, person, key, hour_of_week):
     """What this person does in this hour: `(activity, seat)`; `IDLE` if nothing.
 
@@ -154,7 +156,7 @@ def choose_activity(r, p, goodwill, memory, person, key, hour_of_week):
     return IDLE, 0
 
 
-@jit
+@jit(borrows=True)
 def pick_device(p, ten_bits):
     """Device in use: 0 mobile, 1 desktop, 2 tablet, by fixed weights among those owned."""
     total = 0
@@ -172,7 +174,7 @@ def pick_device(p, ten_bits):
     return last
 
 
-@jit
+@jit(borrows=True)
 def audience(p, m, activity, device, hour):
     """What a seat has observed: 0 new, 1 engaged, 2 high intent.
 
@@ -190,7 +192,7 @@ def audience(p, m, activity, device, hour):
     return 2 if (m.visits >= 2 or m.mail == 1) else 1
 
 
-@jit
+@jit(borrows=True)
 def feed_line(activity, audience_code, device_class):
     """Line of a feed impression for a bidder that knows the person as `audience_code`."""
     if activity == SOCIAL:
@@ -202,7 +204,7 @@ def feed_line(activity, audience_code, device_class):
     return RETARGETING_LINE + 2 * (audience_code - 1) + device_class
 
 
-@jit
+@jit(borrows=True)
 def search_query(r, p, goodwill, person, own_key, key, n_seats):
     """Query class and the brand it names (-1 none): brand queries follow preference."""
     v = uniform(key, _QUERY)
@@ -238,7 +240,7 @@ def search_query(r, p, goodwill, person, own_key, key, n_seats):
     return RIVAL_BRAND, n_seats + n_rivals - 1
 
 
-@jit
+@jit(borrows=True)
 def seat_bid(r, p, controls, books, w, k, line, key, per_click):
     """The seat's bid on a line in USD per click or per 1000, after region, prediction and caps.
 
@@ -264,7 +266,7 @@ def seat_bid(r, p, controls, books, w, k, line, key, per_click):
     return bid
 
 
-@jit
+@jit(borrows=True)
 def charge(books, w, k, line, micros):
     """Book a seat's cost, in whole micros."""
     books.spent_today[w, k] += micros
@@ -272,14 +274,14 @@ def charge(books, w, k, line, micros):
     books.report[w, k, line, SPEND] += micros
 
 
-@jit
+@jit(borrows=True)
 def count_price(books, w, auction, price):
     """Count a paid price in the histogram of its auction kind (the last bin holds all above)."""
     at = min(int(price / PRICE_STEP[auction]), PRICE_BINS - 1)
     books.prices[w, auction, at] += 1
 
 
-@jit
+@jit(borrows=True)
 def pick_creative(controls, w, k, line, ten_bits):
     """Creative shown, by the line's cumulative weights."""
     v = (ten_bits + 0.5) / 1024.0
@@ -289,13 +291,13 @@ def pick_creative(controls, w, k, line, ten_bits):
     return N_CREATIVES - 1
 
 
-@jit
+@jit(borrows=True)
 def fatigue_of(r, views):
     """Click odds left after `views` recent views of the same creative."""
     return r.fatigue[min(int(views * FATIGUE_STEP + 0.5), N_FATIGUE - 1)]
 
 
-@jit
+@jit(borrows=True)
 def visit_rival(r, p, goodwill, person, brand, hour):
     """A person looks at a rival's site."""
     goodwill[person, brand] += r.goodwill_click
@@ -303,7 +305,7 @@ def visit_rival(r, p, goodwill, person, brand, hour):
     contact(p, hour)
 
 
-@jit
+@jit(borrows=True)
 def visit_seat(r, p, goodwill, memory, person, k, device, landing, context, channel, hour, key):
     """A person looks at a seat's site: goodwill, a cookie where allowed, perhaps an address."""
     m = memory[person, k]
@@ -321,7 +323,7 @@ def visit_seat(r, p, goodwill, memory, person, k, device, landing, context, chan
     remember(p, hour, VISITED if channel >= BY_SELF else CLICKED, channel, k)
 
 
-@jit
+@jit(borrows=True)
 def remember(p, hour, kind, channel, brand):
     """Note a touchpoint with a seat's brand and count it towards the journey."""
     touch(p, hour, kind, channel, brand)
@@ -332,7 +334,7 @@ def remember(p, hour, kind, channel, brand):
         p.n_touches += 1
 
 
-@jit
+@jit(borrows=True)
 def feed(r, p, pop, rivals, books, controls, opp_bid, opp, w, person, key, activity, hour, bids, quality, tie,
          winner, price):  # fmt: skip
     """One feed impression (social, video, display): auction, view, click.
@@ -382,7 +384,7 @@ def feed(r, p, pop, rivals, books, controls, opp_bid, opp, w, person, key, activ
         entry[0] += 1.0
         entry[1] += max(bid, 0.0)
         entry[5] += 1.0 if p.segment == 0 else 0.0
-    if clear_one(bids, quality, reserve, 1, activity == DISPLAY, tie, winner, price) == 0:
+    if clear_one(bids, quality, reserve, 1, activity == DISPLAY, tie, LOWEST_INDEX, winner, price) == 0:
         return 0.0, False
     b = winner[0]
     paid = price[0]
@@ -446,7 +448,7 @@ def feed(r, p, pop, rivals, books, controls, opp_bid, opp, w, person, key, activ
     return pressure, True
 
 
-@jit
+@jit(borrows=True)
 def line_channel(line):
     """Channel of a line."""
     if line < SOCIAL_LINE:
@@ -460,7 +462,7 @@ def line_channel(line):
     return BY_MAIL if line == EMAIL_LINE else ON_RETARGETING
 
 
-@jit
+@jit(borrows=True)
 def click_seat(r, p, books, controls, goodwill, memory, w, person, k, line, device, context, hour, key):
     """A click on a seat's ad or mail: report, last-click memory, visit."""
     books.report[w, k, line, CLICKS] += 1
@@ -471,7 +473,7 @@ def click_seat(r, p, books, controls, goodwill, memory, w, person, k, line, devi
     visit_seat(r, p, goodwill, memory, person, k, device, landing, context, line_channel(line), hour, key)
 
 
-@jit
+@jit(borrows=True)
 def search(r, p, pop, rivals, books, controls, opp_bid, opp, w, person, own_key, key, hour, bids, quality, tie,
            winner, price):  # fmt: skip
     """One search page: query, four ad slots, organic results below.
@@ -515,7 +517,7 @@ def search(r, p, pop, rivals, books, controls, opp_bid, opp, w, person, own_key,
         entry[0] += 1.0
         entry[1] += max(bid, 0.0)
         entry[5] += 1.0 if p.segment == 0 else 0.0
-    clear_one(bids, quality, r.search_reserve_usd[query], N_SLOTS, False, tie, winner, price)
+    clear_one(bids, quality, r.search_reserve_usd[query], N_SLOTS, False, tie, LOWEST_INDEX, winner, price)
     step = min(p.stage, 2)
     pressure = r.stage_up_search[step]
     v = uniform(key, _CLICK)
@@ -583,7 +585,7 @@ def search(r, p, pop, rivals, books, controls, opp_bid, opp, w, person, own_key,
     return pressure, True
 
 
-@jit
+@jit(borrows=True)
 def brand_quality(r, named, brand):
     """Search quality of a brand's ad: high under its own name, low under another's."""
     if named < 0:
@@ -591,7 +593,7 @@ def brand_quality(r, named, brand):
     return r.own_brand_quality if named == brand else r.conquest_quality
 
 
-@jit
+@jit(borrows=True)
 def rival_query(query, named, brand):
     """The query as brand `brand` sees it: its own name, another's, or none."""
     if named < 0:
@@ -599,7 +601,7 @@ def rival_query(query, named, brand):
     return OWN_BRAND if named == brand else RIVAL_BRAND
 
 
-@jit
+@jit(borrows=True)
 def mailbox(r, p, pop, books, controls, w, person, k, key, hour):
     """A look into the mailbox: a message if the seat sends one, an open, a click, perhaps the last one."""
     goodwill, memory = pop.goodwill[w], pop.memory[w]
@@ -634,7 +636,7 @@ def mailbox(r, p, pop, books, controls, w, person, k, key, hour):
     return r.stage_up_visit[step], True
 
 
-@jit
+@jit(borrows=True)
 def decide(r, p, pop, rivals, books, w, person, own_key, key, hour):
     """A category purchase: whose? Softmax over seats, nothing, rivals, by one uniform in that order."""
     goodwill, memory = pop.goodwill[w], pop.memory[w]
@@ -697,7 +699,7 @@ def decide(r, p, pop, rivals, books, w, person, own_key, key, hour):
     p.n_touches = 0
 
 
-@jit
+@jit(borrows=True)
 def utility(r, rivals, goodwill, w, person, brand, n_seats, own_key, sensitivity):
     """Utility (logit) of a brand at the moment of choice."""
     if brand < n_seats:
@@ -710,14 +712,14 @@ def utility(r, rivals, goodwill, w, person, brand, n_seats, own_key, sensitivity
     return prior + taste + lived_goodwill(r, goodwill[person, brand]) - sensitivity * price
 
 
-@jit
+@jit(borrows=True)
 def lag_factor(r, p):
     """How much longer than usual this person takes to book."""
     channel = r.lag_channel[p.last_channel] if p.last_channel < 8 else 1.0
     return r.lag_segment[p.segment] * channel
 
 
-@jit
+@jit(borrows=True)
 def draw_lag(r, p, key):
     """Arm and hours from decision to booking."""
     u = uniform(key, _ARM)
@@ -729,7 +731,7 @@ def draw_lag(r, p, key):
     return arm, min(hours * lag_factor(r, p), MAX_LAG_HOURS)
 
 
-@jit
+@jit(borrows=True)
 def record_decision(r, p, books, m, w, person, brand, hour):
     """Append to the decision log; the caller has made sure that there is room."""
     i = books.n_decisions[w]
@@ -754,7 +756,7 @@ def record_decision(r, p, books, m, w, person, brand, hour):
         d.touches[i] = p.touches[i]
 
 
-@jit
+@jit(borrows=True)
 def follow_up(r, p, pop, rivals, books, w, person, own_key, key, hour, pressure, visited):
     """After an activity: perhaps a stage up, perhaps a purchase."""
     if p.stage > INTENT:
@@ -783,7 +785,7 @@ def follow_up(r, p, pop, rivals, books, w, person, own_key, key, hour, pressure,
             decide(r, p, pop, rivals, books, w, person, own_key, key, hour)
 
 
-@jit
+@jit(borrows=True)
 def midnight(r, pop, rivals, books, w, day, adapt):
     """Budgets reset, rivals learn, everybody lives a day."""
     for k in range(books.spent_today.shape[1]):
@@ -799,20 +801,14 @@ def midnight(r, pop, rivals, books, w, day, adapt):
         today[person] = live_one_day(r, people[person], goodwill, memory, person, day, season)
 
 
-@jit
-def world_hour(r, pop, rivals, books, controls, opp_bid, opp, w, hour, adapt):
+@jit(borrows=True)
+def world_hour(
+    r, pop, rivals, books, controls, opp_bid, opp, w, hour, adapt, bids, quality, tie, winner, price
+):
     """One hour of one world."""
-    if hour % 24 == 0:
-        midnight(r, pop, rivals, books, w, hour // 24, adapt)
     open_budgets(rivals, w, hour % 24, adapt)
     people, today = pop.people[w], pop.today[w]
     goodwill, memory = pop.goodwill[w], pop.memory[w]
-    n_brands = goodwill.shape[1]
-    bids = np.empty(n_brands)
-    quality = np.empty(n_brands)
-    tie = np.empty(0)
-    winner = np.empty(N_SLOTS, np.int64)
-    price = np.empty(N_SLOTS)
     bit = np.uint32(1) << np.uint32(hour % 24)
     hour_of_week = (r.start_hour_of_week + hour) % 168
     for person in range(people.shape[0]):
@@ -840,7 +836,15 @@ def world_hour(r, pop, rivals, books, controls, opp_bid, opp, w, hour, adapt):
             visit_seat(r, p, goodwill, memory, person, seat, device, 0, OWN_BRAND, BY_SELF, hour, key)
             pressure, visited = r.stage_up_visit[min(p.stage, 2)], True
         follow_up(r, p, pop, rivals, books, w, person, own_key, key, hour, pressure, visited)
-    return opp
+    if hour % 24 == 23:
+        midnight(r, pop, rivals, books, w, (hour + 1) // 24, adapt)
+
+
+@jit(parallel=True)
+def first_midnight(rules, pop, rivals, books):
+    """Open day 0 of every world: rivals set their first bids, everybody gets a calendar."""
+    for w in prange(rules.shape[0]):
+        midnight(rules[w], pop, rivals, books, w, 0, True)
 
 
 @jit(parallel=True)
@@ -855,5 +859,12 @@ def advance_hour(rules, pop, rivals, books, controls, opp_bid, opp_start, hour, 
         hour: hours since the world began.
         adapt: False keeps rivals' bids and activity as they stand in the arrays (replay).
     """
+    n_brands = pop.goodwill.shape[2]
     for w in prange(rules.shape[0]):
-        world_hour(rules[w], pop, rivals, books, controls, opp_bid, opp_start[w], w, hour, adapt)
+        bids = np.empty(n_brands)
+        quality = np.empty(n_brands)
+        tie = np.empty(0)
+        winner = np.empty(N_SLOTS, np.int64)
+        price = np.empty(N_SLOTS)
+        world_hour(rules[w], pop, rivals, books, controls, opp_bid, opp_start[w], w, hour, adapt,
+                   bids, quality, tie, winner, price)  # fmt: skip

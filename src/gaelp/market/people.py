@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from gaelp.core.jit import jit
-from gaelp.core.random import NORMAL_TABLE, bits, level, normal, subkey, uniform, unit
+from gaelp.core.random import NORMAL_TABLE, bits, level, normal, subkey, uniform
 from gaelp.core.words import NO_LINE, Stage
 from gaelp.market.state import RING
 
@@ -23,13 +23,13 @@ _MASK24 = np.uint64(0xFFFFFF)
 _S24 = np.uint64(24)
 
 
-@jit
+@jit(borrows=True)
 def person_key(r, person, generation):
     """Key of the `generation`-th person who lives in slot `person` of the world of rules `r`."""
     return subkey(r.world_key, person * 65536 + generation)
 
 
-@jit
+@jit(borrows=True)
 def enter(r, p, person, day):
     """Make slot `person` a new entrant: draw everything that stays fixed for this life."""
     key = person_key(r, person, p.generation)
@@ -70,7 +70,7 @@ def enter(r, p, person, day):
         total += r.activity_per_day[f] * (0.25 + 1.5 * (level(word, f) + 0.5) / 1024.0)
     scale = (r.activity_per_day[0] + r.activity_per_day[1] + r.activity_per_day[2]) / max(total, 1e-9)
     for f in range(3):
-        p.affinity[f] = scale * (0.25 + 1.5 * (level(word, f) + 0.5) / 1024.0)
+        p.affinity[f] = scale * r.activity_per_day[f] * (0.25 + 1.5 * (level(word, f) + 0.5) / 1024.0)
     p.price_sensitivity = math.exp(r.price_sensitivity_sigma * normal(key, _PRICE))
     p.ln_need = need_mean(r, p, key)
     p.need = math.exp(p.ln_need)
@@ -89,7 +89,7 @@ def enter(r, p, person, day):
         p.touches[i] = 0
 
 
-@jit
+@jit(borrows=True)
 def forget_seats(goodwill, memory, person):
     """A new entrant knows no brand and no brand knows the entrant."""
     for b in range(goodwill.shape[1]):
@@ -108,7 +108,7 @@ def forget_seats(goodwill, memory, person):
         m.mail = 0
 
 
-@jit
+@jit(borrows=True)
 def need_mean(r, p, key):
     """Mean log need of this person: segment, region and a personal part with 70 % of the spread."""
     sigma = r.need_sigma
@@ -116,7 +116,7 @@ def need_mean(r, p, key):
     return math.log(r.need[p.home_segment] * r.region_need[p.region]) + personal - 0.5 * sigma * sigma
 
 
-@jit
+@jit(borrows=True)
 def hours_of_day(key):
     """The hours at which a person may be active today, as 24 bits, each set with chance 3/8."""
     word = bits(key, _CALENDAR)
@@ -124,7 +124,7 @@ def hours_of_day(key):
     return np.uint32((word & ((word >> _S24) | other)) & _MASK24)
 
 
-@jit
+@jit(borrows=True)
 def live_one_day(r, p, goodwill, memory, person, day, season):
     """Midnight of one person; returns the bits of the hours at which they may be active.
 
@@ -170,7 +170,7 @@ def live_one_day(r, p, goodwill, memory, person, day, season):
     return hours_of_day(day_key)
 
 
-@jit
+@jit(borrows=True)
 def move_without_contact(r, p, u, day):
     """Stage moves of a quiet night: up by need, down after a week without contact, lost after two."""
     if p.stage > INTENT:

@@ -20,7 +20,7 @@ _RIVAL_KEY = 1 << 30
 _N_LINES = 20
 
 
-@jit
+@jit(borrows=True)
 def price_of(r, line, season):
     """What the market values a click or 1000 impressions of `line` at today, USD."""
     if line < 8:
@@ -30,7 +30,7 @@ def price_of(r, line, season):
     return r.price_level[group] * r.price_class[line % 2] * season
 
 
-@jit
+@jit(borrows=True)
 def shade_of(r, line):
     """Share of its value that a rival bids on the line's auction kind."""
     if line < 8:
@@ -40,7 +40,7 @@ def shade_of(r, line):
     return r.shade[2] if line < 14 else r.shade[3]
 
 
-@jit
+@jit(borrows=True)
 def open_budgets(rivals, w, hour_of_day, adapt):
     """Hourly budget check: a rival that has spent its day's budget rests until midnight."""
     if not adapt:
@@ -49,7 +49,7 @@ def open_budgets(rivals, w, hour_of_day, adapt):
         rivals.active[w, i] = 1 if rivals.spent[w, i] < rivals.budget[w, i] else 0
 
 
-@jit
+@jit(borrows=True)
 def score(report, value, aversion):
     """A day's result on a line, per auction and relative to the value of a win."""
     auctions = max(report[0], 1.0)
@@ -58,7 +58,7 @@ def score(report, value, aversion):
     return share - cost - aversion * (1.0 - share)
 
 
-@jit
+@jit(borrows=True)
 def learn_overnight(r, rivals, w, day, season, n_seats, adapt):
     """Every rival of world `w` reads its report, adapts, and sets the coming day's bids.
 
@@ -84,7 +84,7 @@ def learn_overnight(r, rivals, w, day, season, n_seats, adapt):
                 rivals.report[w, i, line, f] = 0.0
 
 
-@jit
+@jit(borrows=True)
 def keep_budget(rivals, w, i):
     """Move the pace towards spending the budget: slowly up, faster down, never above 1."""
     ratio = rivals.budget[w, i] / max(rivals.spent[w, i], 1e-9)
@@ -92,7 +92,7 @@ def keep_budget(rivals, w, i):
     rivals.pace[w, i] = min(max(rivals.pace[w, i] * step, 0.2), 1.0)
 
 
-@jit
+@jit(borrows=True)
 def learn_line(r, rivals, w, i, line, strategy, key):
     """One rival, one line, one night."""
     report = rivals.report[w, i, line]
@@ -112,7 +112,7 @@ def learn_line(r, rivals, w, i, line, strategy, key):
     rivals.multiplier[w, i, line] = min(max(m, LOW), HIGH)
 
 
-@jit
+@jit(borrows=True)
 def usual_share(trace, share):
     """Slow memory of a line's share of wins: what the rival is used to."""
     if trace[3] == 0.0:
@@ -122,7 +122,7 @@ def usual_share(trace, share):
     return trace[0]
 
 
-@jit
+@jit(borrows=True)
 def q_step(rivals, w, i, line, report, m, key):
     """Tabular Q-learning on three states of the share of wins and the actions lower, hold, raise."""
     q = rivals.q[w, i, line]
@@ -147,7 +147,7 @@ def q_step(rivals, w, i, line, report, m, key):
     return m * (1.0 + 0.06 * (action - 1))
 
 
-@jit
+@jit(borrows=True)
 def gradient_step(rivals, w, i, line, report, m, key):
     """REINFORCE on the log multiplier: try a little up or down each day, keep what paid."""
     trace = rivals.trace[w, i, line]
@@ -162,7 +162,7 @@ def gradient_step(rivals, w, i, line, report, m, key):
     return math.exp(centre + trace[1])
 
 
-@jit
+@jit(borrows=True)
 def rule_step(rivals, w, i, line, report, m):
     """Defend: raise what is being lost (own brand terms at once), relax slowly otherwise."""
     share = report[2] / report[0]
@@ -175,7 +175,7 @@ def rule_step(rivals, w, i, line, report, m):
     return m * (1.0 - 0.25 * rivals.rate[w, i] * (m - 1.0))
 
 
-@jit
+@jit(borrows=True)
 def value_step(rivals, w, i, line, report, m):
     """Bid value times a dual multiplier: lean into lines that win less than usual, within the pace."""
     share = report[2] / report[0]

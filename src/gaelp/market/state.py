@@ -145,6 +145,7 @@ class Books(NamedTuple):
 
     report: NDArray[np.int64]  # (W, K, L, 7) REPORT_FIELDS
     rate: NDArray[np.float64]  # (W, K, L) conversions per click or impression, learnt by the platform
+    rate_memory: NDArray[np.float64]  # (W, K, L, 3) faded bookings, faded shows, shows at last midnight
     spent_today: NDArray[np.int64]  # (W, K) micros
     line_spent_today: NDArray[np.int64]  # (W, K, L) micros
     prices: NDArray[np.int64]  # (W, 4, PRICE_BINS) paid prices by auction kind

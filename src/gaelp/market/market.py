@@ -1,0 +1,288 @@
+"""Many worlds of one or several markets, advanced together hour by hour.
+
+    market = Market([World(file, seed) for seed in range(8)], n_people=10_000)
+    while market.hour < 24 * 30:
+        market.advance(controls)
+
+Everything a world is stands in arrays (`state.py`), so copying the arrays copies the worlds: that is
+all a twin, a snapshot or a saved file is.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numba import prange
+from numpy.typing import NDArray
+
+from gaelp.core.errors import BadInput
+from gaelp.core.jit import jit
+from gaelp.core.words import N_LINES
+from gaelp.market.file import MarketFile, compile_rules
+from gaelp.market.hour import advance_hour, first_midnight
+from gaelp.market.listing import OPPORTUNITY, list_opportunities
+from gaelp.market.parameters import RULES
+from gaelp.market.people import enter, forget_seats
+from gaelp.market.rivals import STRATEGIES
+from gaelp.market.state import (
+    CLICKS,
+    DECISION,
+    IMPRESSIONS,
+    MEMORY,
+    PERSON,
+    PRICE_BINS,
+    REPORT_FIELDS,
+    TRUTH,
+    Books,
+    Controls,
+    Population,
+    Rivals,
+)
+
+_NO_BIDS = np.empty((0, 1))
+_IS_SEARCH = np.arange(N_LINES) < 8
+_AUCTION_OF_LINE = np.select([_IS_SEARCH, np.arange(N_LINES) < 12, np.arange(N_LINES) < 14], [0, 1, 2], default=3)
+_PRIOR_CONVERSIONS = 5.0
+"""Weight of the prior rate, in conversions."""
+
+
+class World(NamedTuple):
+    """One world's rules and name: the market file with this world's values, and its seed."""
+
+    file: MarketFile
+    seed: int
+
+
+class Market:
+    """A batch of worlds that share their shape: people, seats, number of rivals.
+
+    Args:
+        worlds: what each world is; results of a world do not depend on its neighbours in the batch.
+        n_people: people per world, at least 1.
+        n_seats: external seats; seat 0 is the advertiser of the market file.
+        truth_rows: room for truth-log rows per world; 0 switches the log off.
+    """
+
+    def __init__(self, worlds: Sequence[World], *, n_people: int, n_seats: int = 1, truth_rows: int = 0) -> None:
+        if not worlds:
+            raise BadInput("worlds", 0, "must be at least 1", "Name at least one world.")
+        if not 1 <= n_people <= 50_000_000:
+            raise BadInput("users", n_people, "must be from 1 to 50,000,000", "Give people per world.")
+        if not 1 <= n_seats <= 7:
+            raise BadInput("seats", n_seats, "must be from 1 to 7", "Give the number of external seats.")
+        counts = {len(world.file.rivals) for world in worlds}
+        if len(counts) != 1:
+            raise BadInput("worlds", sorted(counts), "must have equally many rivals", "Use one market a batch.")
+        self.worlds = tuple(worlds)
+        self.n_people = n_people
+        self.n_seats = n_seats
+        self.hour = 0
+        self.rules = np.array([compile_rules(world.file, world.seed) for world in worlds], RULES)
+        n_worlds, n_rivals = len(worlds), counts.pop()
+        self.pop = Population(
+            people=np.zeros((n_worlds, n_people), PERSON),
+            today=np.zeros((n_worlds, n_people), np.uint32),
+            goodwill=np.zeros((n_worlds, n_people, n_seats + n_rivals), np.float32),
+            memory=np.zeros((n_worlds, n_people, n_seats), MEMORY),
+        )
+        _populate(self.rules, self.pop)
+        self.rivals = _new_rivals(self.worlds, n_people)
+        self.books = _new_books(n_worlds, n_people, n_seats, n_rivals, truth_rows)
+        self.books.rate[:] = self.rules["predict_prior"][:, None, _AUCTION_OF_LINE]
+        first_midnight(self.rules, self.pop, self.rivals, self.books)
+
+    @property
+    def n_worlds(self) -> int:
+        """Worlds in this batch."""
+        return len(self.worlds)
+
+    @property
+    def n_rivals(self) -> int:
+        """Rivals per world."""
+        return self.rivals.strength.shape[1]
+
+    @property
+    def bytes_per_person(self) -> float:
+        """All live arrays over people, per person."""
+        return sum(array.nbytes for array in self.pop) / (self.n_worlds * self.n_people)
+
+    def advance(
+        self,
+        controls: Controls,
+        *,
+        opportunity_bids: NDArray[np.float64] | None = None,
+        adapt: bool = True,
+    ) -> None:
+        """Live one hour in every world.
+
+        Args:
+            controls: what the external seats decided for this hour.
+            opportunity_bids: (n_opportunities, K) bids in the order of `opportunities()`, USD per click
+                (search) or per 1000 impressions; -inf means none. They replace the lines' bids; the caller
+                keeps the budget.
+            adapt: False replays: rivals bid and rest as `rivals.bid` and `rivals.active` say.
+
+        Raises:
+            BadInput: a bid is NaN or infinite, or there is not one row per opportunity.
+        """
+        starts = np.zeros(self.n_worlds, np.int64)
+        bids = _NO_BIDS
+        if opportunity_bids is not None:
+            bids, starts = self._checked_bids(opportunity_bids)
+        _refuse_bad_controls(controls)
+        self._make_room()
+        advance_hour(self.rules, self.pop, self.rivals, self.books, controls, bids, starts, self.hour, adapt)
+        self.hour += 1
+        if self.hour % 24 == 0:
+            self._learn_rates()
+
+    def opportunities(self) -> NDArray[np.void]:
+        """Auctions that the coming hour will hold, in world and person order, as bidders see them.
+
+        Returns:
+            (n_opportunities,) records of `OPPORTUNITY`.
+        """
+        counts = np.zeros(self.n_worlds, np.int64)
+        list_opportunities(self.rules, self.pop, self.hour, counts, np.empty((self.n_worlds, 0), OPPORTUNITY))
+        found = np.zeros((self.n_worlds, int(counts.max(initial=0))), OPPORTUNITY)
+        list_opportunities(self.rules, self.pop, self.hour, counts, found)
+        return np.concatenate([found[w, : counts[w]] for w in range(self.n_worlds)])
+
+    def copy(self) -> "Market":
+        """A twin: the same worlds at the same hour, sharing every future draw and nothing in memory."""
+        twin = object.__new__(Market)
+        twin.__dict__.update(self.__dict__)
+        twin.rules = self.rules.copy()
+        twin.pop = Population(*(array.copy() for array in self.pop))
+        twin.rivals = Rivals(*(array.copy() for array in self.rivals))
+        twin.books = Books(*(array.copy() for array in self.books))
+        return twin
+
+    def arrays(self) -> Iterator[tuple[str, NDArray[np.generic]]]:
+        """Every array of state with its name, in a fixed order; enough to save and restore the worlds."""
+        for part in ("pop", "rivals", "books"):
+            state = getattr(self, part)
+            for name in state._fields:
+                yield f"{part}.{name}", getattr(state, name)
+
+    def decisions(self, world: int) -> NDArray[np.void]:
+        """Decisions for external seats in `world` so far, oldest first."""
+        return self.books.decisions[world, : self.books.n_decisions[world]]
+
+    def truth(self, world: int) -> NDArray[np.void]:
+        """Truth-log rows of `world` so far, oldest first."""
+        return self.books.truth[world, : self.books.n_truth[world]]
+
+    def _checked_bids(self, bids: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        counts = np.zeros(self.n_worlds, np.int64)
+        list_opportunities(self.rules, self.pop, self.hour, counts, np.empty((self.n_worlds, 0), OPPORTUNITY))
+        expected = (int(counts.sum()), self.n_seats)
+        if bids.shape != expected:
+            raise BadInput(
+                "opportunity_bids.shape", bids.shape, f"must be {expected}", "Bid on `opportunities()`."
+            )
+        bad = ~(bids < np.inf)
+        if bad.any():
+            at = tuple(int(i) for i in np.argwhere(bad)[0])
+            raise BadInput(
+                f"opportunity_bids[{at[0]}, {at[1]}]",
+                float(bids[at]),
+                "must be finite (use -inf for 'did not bid')",
+                "Check the value estimate that produced it.",
+            )
+        return np.ascontiguousarray(bids, np.float64), np.cumsum(counts) - counts
+
+    def _make_room(self) -> None:
+        needed = int(self.books.n_decisions.max()) + max(64, self.n_people // 20)
+        capacity = self.books.decisions.shape[1]
+        if needed > capacity:
+            grown = np.zeros((self.n_worlds, max(2 * capacity, needed)), DECISION)
+            grown[:, :capacity] = self.books.decisions
+            self.books = self.books._replace(decisions=grown)
+
+    def _learn_rates(self) -> None:
+        """At midnight the platform's own bidder learns conversions per click or impression from bookings."""
+        report = self.books.report
+        shown = np.where(_IS_SEARCH, report[..., CLICKS], report[..., IMPRESSIONS])
+        booked = np.zeros(report.shape[:3])
+        for w in range(self.n_worlds):
+            made = self.decisions(w)
+            due = made[(made["book_hour"] >= self.hour - 24) & (made["book_hour"] < self.hour)]
+            due = due[due["line"] < N_LINES]
+            np.add.at(booked[w], (due["brand"].astype(int), due["line"].astype(int)), 1.0)
+        keep = 1.0 - self.rules["predict_learning"][:, None, None]
+        memory = self.books.rate_memory
+        memory[..., 0] = keep * memory[..., 0] + booked
+        memory[..., 1] = keep * memory[..., 1] + shown - memory[..., 2]
+        memory[..., 2] = shown
+        prior = self.rules["predict_prior"][:, None, _AUCTION_OF_LINE]
+        weight = _PRIOR_CONVERSIONS
+        self.books.rate[:] = (memory[..., 0] + weight) / (memory[..., 1] + weight / prior)
+
+
+@jit(parallel=True)
+def _populate(rules, pop):  # type: ignore[no-untyped-def]
+    for w in prange(rules.shape[0]):
+        for person in range(pop.people.shape[1]):
+            enter(rules[w], pop.people[w, person], person, 0)
+            forget_seats(pop.goodwill[w], pop.memory[w], person)
+
+
+def _new_rivals(worlds: Sequence[World], n_people: int) -> Rivals:
+    def each(name: str, scale: float = 1.0) -> NDArray[np.float64]:
+        return np.array([[getattr(rival, name) * scale for rival in world.file.rivals] for world in worlds])
+
+    codes = np.array([[STRATEGIES.index(rival.strategy) for rival in world.file.rivals] for world in worlds])
+    n_worlds, n_rivals = codes.shape
+    lines = (n_worlds, n_rivals, N_LINES)
+    return Rivals(
+        strategy=codes.astype(np.int64),
+        strength=each("strength"),
+        prior=each("prior"),
+        quality=each("quality"),
+        price_index=each("price_index"),
+        budget=each("budget_usd_per_1000", n_people / 1000.0),
+        rate=each("learning_rate"),
+        explore=each("exploration"),
+        multiplier=np.ones(lines),
+        pace=np.ones((n_worlds, n_rivals)),
+        bid=np.zeros(lines),
+        spent=np.zeros((n_worlds, n_rivals)),
+        active=np.ones((n_worlds, n_rivals), np.uint8),
+        report=np.zeros((*lines, 6)),
+        q=np.zeros((*lines, 3, 3)),
+        trace=np.zeros((*lines, 4)),
+    )
+
+
+def _new_books(n_worlds: int, n_people: int, n_seats: int, n_rivals: int, truth_rows: int) -> Books:
+    lines = (n_worlds, n_seats, N_LINES)
+    return Books(
+        report=np.zeros((*lines, len(REPORT_FIELDS)), np.int64),
+        rate=np.zeros(lines),
+        rate_memory=np.zeros((*lines, 3)),
+        spent_today=np.zeros(lines[:2], np.int64),
+        line_spent_today=np.zeros(lines, np.int64),
+        prices=np.zeros((n_worlds, 4, PRICE_BINS), np.int64),
+        sales=np.zeros((n_worlds, n_seats + n_rivals + 1), np.int64),
+        activity=np.zeros((n_worlds, 6), np.int64),
+        n_decisions=np.zeros(n_worlds, np.int64),
+        decisions=np.zeros((n_worlds, max(256, n_people // 10)), DECISION),
+        n_truth=np.zeros(n_worlds, np.int64),
+        truth=np.zeros((n_worlds, truth_rows), TRUTH),
+    )
+
+
+def _refuse_bad_controls(controls: Controls) -> None:
+    for name in ("bid", "target_cpa", "region", "upload"):
+        values = getattr(controls, name)
+        if not np.isfinite(values).all():
+            at = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
+            raise BadInput(
+                f"{name}[{', '.join(map(str, at))}]",
+                float(values[at]),
+                "must be finite (use 0 for 'did not bid')",
+                "Check the policy that produced it.",
+            )
+    if (controls.daily_cap < 0).any():
+        raise BadInput("daily_cap", int(controls.daily_cap.min()), "must be at least 0", "Give micros.")
