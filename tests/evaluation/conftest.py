@@ -63,7 +63,7 @@ def full_report() -> dict[str, Any]:
         "command": "gaelp demo",
         "policy": "static_lines",
         "summary": [
-            "static_lines buys a customer who would not have come anyway for $100.68; pacing pays $113.19.",
+            "static_lines pays less than pacing for a customer who would not have come anyway.",
             "Last-click attribution claims about a third more conversions than the ads caused.",
             "The market meets 5 of 6 measured targets.",
         ],

@@ -128,7 +128,9 @@ def forest(
     return {"data": data, "layout": layout}
 
 
-def spend_by_hour(hours: list[Any], spend: list[Number], plan: list[Number] | None, colour: str, top: float):
+def spend_by_hour(
+    hours: list[Any], spend: list[Number], plan: list[Number] | None, colour: str, top: float
+) -> Figure:
     """One policy's mean spend by hour of day as bars, its plan as a line."""
     data = [_bars(hours, spend, "spent", colour)]
     if plan:
@@ -247,6 +249,7 @@ def lag(days: list[Any], share: list[Number], measured: Sequence[Mapping[str, An
                 "y": [point["share"] for point in measured],
                 "text": [label(point.get("source", ""), 60) for point in measured],
                 "marker": _DIAMOND,
+                "cliponaxis": False,
                 "hovertemplate": "day %{x}: %{y:.1%}<br>%{text}<extra>measured</extra>",
             }
         )
@@ -288,7 +291,9 @@ def hour_of_week(simulated: list[Number] | None, measured: list[Number] | None) 
     }
 
 
-def prices(probability: list[Any], simulated: list[Number], measured: list[Number] | None, unit: str):
+def prices(
+    probability: list[Any], simulated: list[Number], measured: list[Number] | None, unit: str
+) -> Figure:
     """Price at each quantile, simulated as a line and measured as diamonds."""
     data = [_line(probability, simulated, "simulated", "sim", hover="%{x:.0%} below $%{y:,.2f}", width=2.5)]
     if measured:

@@ -45,7 +45,7 @@ def _leaderboard(page: Page, name: str) -> str:
         + _pairs(page, board)
         + source(
             page.origin(policy=False)
-            + "; 95 % BCa bootstrap over worlds; CAC and ROAS are ratios of sums over worlds"
+            + "; BCa bootstrap intervals over worlds; CAC and ROAS are ratios of sums over worlds"
         )
     )
 

@@ -61,8 +61,6 @@ CLICK_WINDOW = 30 * 24
 ENGAGED_WINDOW = 30 * 24
 P_MAX = 3.0 / 8.0
 MAX_LAG_HOURS = 4000.0
-LOWEST_INDEX = np.uint64(0)
-"""Ties go to the lowest index, so to an external seat; they need equal 53-bit bids."""
 
 # purposes of an hour's draws; RIVAL_NOISE must stay last (one more per five rivals)
 _ACTIVITY, _WORD, _QUERY, _BRAND_QUERY, _VIEW, _CLICK, _ORGANIC, _STAGE = range(8)
@@ -384,7 +382,7 @@ def feed(r, p, pop, rivals, books, controls, opp_bid, opp, w, person, key, activ
         entry[0] += 1.0
         entry[1] += max(bid, 0.0)
         entry[5] += 1.0 if p.segment == 0 else 0.0
-    if clear_one(bids, quality, reserve, 1, activity == DISPLAY, tie, LOWEST_INDEX, winner, price) == 0:
+    if clear_one(bids, quality, reserve, 1, activity == DISPLAY, tie, ~key, winner, price) == 0:
         return 0.0, False
     b = winner[0]
     paid = price[0]
@@ -517,7 +515,7 @@ def search(r, p, pop, rivals, books, controls, opp_bid, opp, w, person, own_key,
         entry[0] += 1.0
         entry[1] += max(bid, 0.0)
         entry[5] += 1.0 if p.segment == 0 else 0.0
-    clear_one(bids, quality, r.search_reserve_usd[query], N_SLOTS, False, tie, LOWEST_INDEX, winner, price)
+    clear_one(bids, quality, r.search_reserve_usd[query], N_SLOTS, False, tie, ~key, winner, price)
     step = min(p.stage, 2)
     pressure = r.stage_up_search[step]
     v = uniform(key, _CLICK)

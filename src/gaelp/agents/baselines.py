@@ -1,0 +1,108 @@
+"""The policies to beat: random, fixed, dual pacing, and pacing with a multiplier per line."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gaelp.agents.policy import Brief, View
+from gaelp.control.controls import ProposedControls, propose
+from gaelp.control.pacing import DualPacer, PacingSettings
+from gaelp.core.errors import BadInput
+from gaelp.core.random import named_seed
+from gaelp.core.words import EMAIL_LINE, LINES, N_LINES
+
+Floats = NDArray[np.float64]
+
+
+@dataclass
+class RandomPolicy:
+    """Bids log-uniformly between a quarter and four times the market's median price, per line and hour."""
+
+    name: str = "random"
+    _brief: Brief | None = field(default=None, repr=False)
+
+    def start(self, brief: Brief) -> None:
+        """Begin a campaign."""
+        self._brief = brief
+
+    def act(self, view: View) -> ProposedControls:
+        """Draw every line's bid anew; the draws of a world do not depend on its neighbours."""
+        brief = _begun(self._brief)
+        draws = np.array(
+            [
+                np.random.default_rng((named_seed("random", brief.seed, int(seed)), view.hour)).random(N_LINES)
+                for seed in brief.world_seeds
+            ]
+        )
+        factor = np.exp((2.0 * draws - 1.0) * math.log(4.0))
+        return propose(factor * brief.reference_price_usd, brief.daily_budget_usd)
+
+
+@dataclass
+class FixedPolicy:
+    """One bid for ever: the same multiple of the market's median price on every line."""
+
+    multiplier: float = 1.0
+    name: str = "fixed"
+    _brief: Brief | None = field(default=None, repr=False)
+
+    def start(self, brief: Brief) -> None:
+        """Begin a campaign."""
+        self._brief = brief
+
+    def act(self, view: View) -> ProposedControls:
+        """Bid the same as ever until the budget is gone."""
+        brief = _begun(self._brief)
+        bid = np.broadcast_to(self.multiplier * brief.reference_price_usd, (brief.n_worlds, N_LINES)).copy()
+        return propose(bid, brief.daily_budget_usd)
+
+
+@dataclass
+class PacingPolicy:
+    """Dual pacing: reference price, leaning to attributed value, times a budget and a cost multiplier.
+
+    Attributes:
+        value_weight: how far bids lean from the market's price (0) to attributed value (1), per line.
+        settings: step sizes of the pacer.
+        line_multiplier: factor per line name, 1 where not named; `static_lines` learns them.
+    """
+
+    value_weight: float = 0.0
+    settings: PacingSettings = field(default_factory=PacingSettings)
+    line_multiplier: Mapping[str, float] = field(default_factory=dict)
+    name: str = "pacing"
+    _brief: Brief | None = field(default=None, repr=False)
+    _pacer: DualPacer | None = field(default=None, repr=False)
+    _base: Floats | None = field(default=None, repr=False)
+
+    def start(self, brief: Brief) -> None:
+        """Begin a campaign with fresh multipliers."""
+        lean = np.exp(self.value_weight * np.log(np.maximum(brief.attributed_value_usd, 1e-3)))
+        lean = np.clip(lean, 0.05, 20.0)
+        lean[EMAIL_LINE] = 1.0
+        factor = np.array([self.line_multiplier.get(line.name, 1.0) for line in LINES])
+        self._base = brief.reference_price_usd * lean * factor
+        self._pacer = DualPacer(
+            self.settings, brief.traffic, brief.daily_budget_usd, brief.cac_target_usd
+        )
+        self._brief = brief
+
+    def act(self, view: View) -> ProposedControls:
+        """Pace every line but e-mail, whose price is fixed: it is on or off."""
+        brief = _begun(self._brief)
+        assert self._pacer is not None and self._base is not None
+        multiplier = self._pacer.step(
+            view.hour_of_week, view.spend_usd.sum(axis=1), view.conversions.sum(axis=1)
+        )
+        bid = multiplier[:, None] * self._base[None, :]
+        bid[:, EMAIL_LINE] = self._base[EMAIL_LINE]
+        return propose(bid, brief.daily_budget_usd)
+
+
+def _begun(brief: Brief | None) -> Brief:
+    if brief is None:
+        raise BadInput("policy", "not started", "must see a brief first", "Call start(brief) before act.")
+    return brief

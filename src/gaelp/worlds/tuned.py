@@ -1,0 +1,92 @@
+"""Tuned values of the baselines for a market, found on training worlds and committed with its hash.
+
+`<market>.tuned.json` stands beside the market file. Another market, or an edited file, falls back to the
+plain settings; `gaelp train --agent baselines` finds its own.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gaelp.agents.baselines import FixedPolicy, PacingPolicy
+from gaelp.control.pacing import PacingSettings
+from gaelp.core.files import write_text_atomic
+from gaelp.core.words import LINES, N_LINES
+from gaelp.market.file import MarketFile
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuned:
+    """Settings of `fixed` and `pacing`, and attributed value per line.
+
+    Attributes:
+        fixed_multiplier: of the market's median price.
+        value_weight: how far pacing leans to attributed value.
+        settings: of the pacer.
+        attributed_value: (n_lines,) attributed value per reference price paid, relative.
+        for_this_market: the values were found on this very market file.
+    """
+
+    fixed_multiplier: float = 1.0
+    value_weight: float = 0.0
+    settings: PacingSettings = field(default_factory=PacingSettings)
+    attributed_value: NDArray[np.float64] = field(default_factory=lambda: np.ones(N_LINES))
+    for_this_market: bool = False
+
+    def fixed(self) -> FixedPolicy:
+        """The tuned `fixed` policy."""
+        return FixedPolicy(multiplier=self.fixed_multiplier)
+
+    def pacing(self, line_multiplier: dict[str, float] | None = None) -> PacingPolicy:
+        """The tuned `pacing` policy, or `static_lines` where multipliers are given."""
+        return PacingPolicy(
+            value_weight=self.value_weight,
+            settings=self.settings,
+            line_multiplier=line_multiplier or {},
+            name="static_lines" if line_multiplier else "pacing",
+        )
+
+
+def tuned_path(file: MarketFile) -> Path:
+    """Where the tuned values of a market stand."""
+    return file.path.with_suffix(".tuned.json")
+
+
+def tuned_for(file: MarketFile) -> Tuned:
+    """The committed values of this market file, or the plain settings where there are none."""
+    path = tuned_path(file)
+    if not path.is_file():
+        return Tuned()
+    data = json.loads(path.read_text())
+    if data.get("market_sha256") != file.sha256:
+        return Tuned()
+    value = np.array([data["attributed_value"].get(line.name, 1.0) for line in LINES])
+    return Tuned(
+        fixed_multiplier=data["fixed_multiplier"],
+        value_weight=data["value_weight"],
+        settings=PacingSettings(**data["pacing"]),
+        attributed_value=value,
+        for_this_market=True,
+    )
+
+
+def save_tuned(file: MarketFile, tuned: Tuned, evidence: dict[str, Any]) -> Path:
+    """Write the values with the market's hash and how they were found."""
+    data = {
+        "market": file.name,
+        "market_sha256": file.sha256,
+        "fixed_multiplier": tuned.fixed_multiplier,
+        "value_weight": tuned.value_weight,
+        "pacing": asdict(tuned.settings),
+        "attributed_value": {
+            line.name: round(float(v), 5) for line, v in zip(LINES, tuned.attributed_value, strict=True)
+        },
+        "evidence": evidence,
+    }
+    path = tuned_path(file)
+    write_text_atomic(path, json.dumps(data, indent=1) + "\n")
+    return path
