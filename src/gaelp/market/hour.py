@@ -273,10 +273,10 @@ def charge(books, w, k, line, micros):
 
 
 @jit(borrows=True)
-def count_price(books, w, auction, price):
-    """Count a paid price in the histogram of its auction kind (the last bin holds all above)."""
+def count_price(books, w, line, auction, price):
+    """Count a paid price in the histogram of the line as seat 0 sees it (the last bin holds all above)."""
     at = min(int(price / PRICE_STEP[auction]), PRICE_BINS - 1)
-    books.prices[w, auction, at] += 1
+    books.prices[w, line, at] += 1
 
 
 @jit(borrows=True)
@@ -355,8 +355,11 @@ def feed(r, p, pop, rivals, books, controls, opp_bid, opp, w, person, key, activ
         reserve = r.floor_cpm[i]
     else:
         reserve = r.feed_reserve_cpm[activity]
+    line_of_first = 0
     for k in range(n_seats):
         line = feed_line(activity, audience(p, memory[person, k], activity, device, hour), device_class)
+        if k == 0:
+            line_of_first = line
         if opp_bid.shape[0] > 0:
             bid = opp_bid[opp, k]
         else:
@@ -386,7 +389,7 @@ def feed(r, p, pop, rivals, books, controls, opp_bid, opp, w, person, key, activ
         return 0.0, False
     b = winner[0]
     paid = price[0]
-    count_price(books, w, kind, paid)
+    count_price(books, w, line_of_first, kind, paid)
     u = uniform(key, _VIEW)
     seen = u < r.viewability[activity] * p.attention
     odds = r.feed_click_odds[activity] * r.click_stage[p.stage] * r.click_segment[p.segment]
@@ -488,9 +491,12 @@ def search(r, p, pop, rivals, books, controls, opp_bid, opp, w, person, own_key,
     device_class = 1 if device == 1 else 0
     query, named = search_query(r, p, goodwill, person, own_key, key, n_seats)
     common = r.common_noise[0, level(word, 0)]
+    line_of_first = 0
     for k in range(n_seats):
         asked = query if query != OWN_BRAND or named == k else RIVAL_BRAND
         line = 2 * asked + device_class
+        if k == 0:
+            line_of_first = line
         if opp_bid.shape[0] > 0:
             bid = opp_bid[opp, k]
         else:
@@ -548,7 +554,7 @@ def search(r, p, pop, rivals, books, controls, opp_bid, opp, w, person, own_key,
             line = 2 * rival_query(query, named, b) + device_class
             rivals.report[w, b - n_seats, line, 2] += 1.0
         if s == 0:
-            count_price(books, w, 0, price[0])
+            count_price(books, w, line_of_first, 0, price[0])
         if books.truth.shape[1] > 0:
             note(books.truth, books.n_truth, w, T_AD, hour, person, p, line, 3 + s, b, 0, 1 if hit else 0,
                  used - before, 1.0 if b == named else (0.5 if named >= 0 else 0.0), price[s], chance)  # fmt: skip
@@ -688,6 +694,7 @@ def decide(r, p, pop, rivals, books, w, person, own_key, key, hour):
     p.book_hour = hour + int(lag)
     p.urgency = 0.0
     if brand < n_seats:
+        remember(p, hour, BOUGHT, p.last_channel if p.last_channel < 8 else BY_SELF, brand)
         if books.truth.shape[1] > 0:
             note(books.truth, books.n_truth, w, T_LAG, hour, person, p, NO_LINE, 0, brand, 0, arm, lag,
                  r.lag_segment[p.segment], lag_factor(r, p), 0.0)  # fmt: skip

@@ -25,6 +25,7 @@ from gaelp.market.parameters import RULES
 from gaelp.market.people import enter, forget_seats
 from gaelp.market.rivals import STRATEGIES
 from gaelp.market.state import (
+    AUCTION_OF_LINE,
     CLICKS,
     DECISION,
     IMPRESSIONS,
@@ -41,7 +42,6 @@ from gaelp.market.state import (
 
 _NO_BIDS = np.empty((0, 1))
 _IS_SEARCH = np.arange(N_LINES) < 8
-_AUCTION_OF_LINE = np.select([_IS_SEARCH, np.arange(N_LINES) < 12, np.arange(N_LINES) < 14], [0, 1, 2], default=3)
 _PRIOR_CONVERSIONS = 5.0
 """Weight of the prior rate, in conversions."""
 
@@ -88,7 +88,7 @@ class Market:
         _populate(self.rules, self.pop)
         self.rivals = _new_rivals(self.worlds, n_people)
         self.books = _new_books(n_worlds, n_people, n_seats, n_rivals, truth_rows)
-        self.books.rate[:] = self.rules["predict_prior"][:, None, _AUCTION_OF_LINE]
+        self.books.rate[:] = self.rules["predict_prior"][:, None, list(AUCTION_OF_LINE)]
         first_midnight(self.rules, self.pop, self.rivals, self.books)
 
     @property
@@ -215,7 +215,7 @@ class Market:
         memory[..., 0] = keep * memory[..., 0] + booked
         memory[..., 1] = keep * memory[..., 1] + shown - memory[..., 2]
         memory[..., 2] = shown
-        prior = self.rules["predict_prior"][:, None, _AUCTION_OF_LINE]
+        prior = self.rules["predict_prior"][:, None, list(AUCTION_OF_LINE)]
         weight = _PRIOR_CONVERSIONS
         self.books.rate[:] = (memory[..., 0] + weight) / (memory[..., 1] + weight / prior)
 
@@ -263,7 +263,7 @@ def _new_books(n_worlds: int, n_people: int, n_seats: int, n_rivals: int, truth_
         rate_memory=np.zeros((*lines, 3)),
         spent_today=np.zeros(lines[:2], np.int64),
         line_spent_today=np.zeros(lines, np.int64),
-        prices=np.zeros((n_worlds, 4, PRICE_BINS), np.int64),
+        prices=np.zeros((n_worlds, N_LINES, PRICE_BINS), np.int64),
         sales=np.zeros((n_worlds, n_seats + n_rivals + 1), np.int64),
         activity=np.zeros((n_worlds, 6), np.int64),
         n_decisions=np.zeros(n_worlds, np.int64),

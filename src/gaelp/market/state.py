@@ -107,6 +107,7 @@ OPPORTUNITIES, BIDS, WINS, IMPRESSIONS, CLICKS, SPEND, ATTRIBUTED = range(len(RE
 RIVAL_FIELDS = ("auctions", "bid", "wins", "clicks", "spend", "crisis")
 PRICE_BINS = 500
 PRICE_STEP = (0.05, 0.2, 0.2, 0.05)
+AUCTION_OF_LINE = (0,) * 8 + (1,) * 4 + (2,) * 2 + (3,) * 7
 """Width of a price bin: USD per click for search, USD per 1000 for social, video, display."""
 
 
@@ -148,7 +149,7 @@ class Books(NamedTuple):
     rate_memory: NDArray[np.float64]  # (W, K, L, 3) faded bookings, faded shows, shows at last midnight
     spent_today: NDArray[np.int64]  # (W, K) micros
     line_spent_today: NDArray[np.int64]  # (W, K, L) micros
-    prices: NDArray[np.int64]  # (W, 4, PRICE_BINS) paid prices by auction kind
+    prices: NDArray[np.int64]  # (W, L, PRICE_BINS) paid prices of all bidders, by seat 0's line
     sales: NDArray[np.int64]  # (W, B + 1) decisions by brand, last: none
     activity: NDArray[np.int64]  # (W, 6) by kind
     n_decisions: NDArray[np.int64]  # (W,)

@@ -42,7 +42,7 @@ class Flight:
         spend_micros: (n_worlds, hours, n_lines) as billed.
         bid: (n_worlds, hours, n_lines) as approved.
         report: (n_worlds, n_lines, fields) counters of the flight.
-        prices: (n_worlds, 4, bins) paid prices of all bidders during the flight.
+        prices: (n_worlds, n_lines, bins) paid prices of all bidders during the flight.
         rival_bid: (n_worlds, days, n_rivals) mean multiplier x pace over lines.
         rival_controls: per day bids and per hour activity, for a replay.
         denials: refused controls.
