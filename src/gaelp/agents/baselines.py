@@ -68,12 +68,14 @@ class PacingPolicy:
         value_weight: how far bids lean from the market's price (0) to attributed value (1), per line.
         settings: step sizes of the pacer.
         line_multiplier: factor per line name, 1 where not named; `static_lines` learns them.
+        factor: (n_worlds, n_lines) factors per world instead, for a search that tries many at once.
     """
 
     value_weight: float = 0.0
     settings: PacingSettings = field(default_factory=PacingSettings)
     line_multiplier: Mapping[str, float] = field(default_factory=dict)
     name: str = "pacing"
+    factor: Floats | None = None
     _brief: Brief | None = field(default=None, repr=False)
     _pacer: DualPacer | None = field(default=None, repr=False)
     _base: Floats | None = field(default=None, repr=False)
@@ -83,7 +85,9 @@ class PacingPolicy:
         lean = np.exp(self.value_weight * np.log(np.maximum(brief.attributed_value_usd, 1e-3)))
         lean = np.clip(lean, 0.05, 20.0)
         lean[EMAIL_LINE] = 1.0
-        factor = np.array([self.line_multiplier.get(line.name, 1.0) for line in LINES])
+        factor = self.factor
+        if factor is None:
+            factor = np.array([[self.line_multiplier.get(line.name, 1.0) for line in LINES]])
         self._base = brief.reference_price_usd * lean * factor
         self._pacer = DualPacer(
             self.settings, brief.traffic, brief.daily_budget_usd, brief.cac_target_usd
@@ -97,8 +101,8 @@ class PacingPolicy:
         multiplier = self._pacer.step(
             view.hour_of_week, view.spend_usd.sum(axis=1), view.conversions.sum(axis=1)
         )
-        bid = multiplier[:, None] * self._base[None, :]
-        bid[:, EMAIL_LINE] = self._base[EMAIL_LINE]
+        bid = multiplier[:, None] * self._base
+        bid[:, EMAIL_LINE] = self._base[:, EMAIL_LINE]
         return propose(bid, brief.daily_budget_usd)
 
 

@@ -73,6 +73,16 @@ def median_prices(prices: NDArray[np.int64]) -> dict[str, float]:
     return found
 
 
+def market_prices(flight: Flight, twin: Market | None) -> NDArray[np.int64]:
+    """Histogram of what others pay: of the twin where there is one, else of the flight itself.
+
+    Where our own first-price bid wins, the price is our bid and says nothing of the market.
+    """
+    if twin is None:
+        return flight.prices
+    return twin.books.prices - flight.prices_before
+
+
 def statistics(flight: Flight, twin: Market | None, runoff_days: int) -> dict[str, float]:
     """Everything the market's `[targets]` may name, from one flight and its twin; pooled over worlds."""
     market = flight.market
@@ -81,8 +91,9 @@ def statistics(flight: Flight, twin: Market | None, runoff_days: int) -> dict[st
     end = flight.start + flight.hours
     report = flight.report.sum(axis=0).astype(float)
     found: dict[str, float] = {}
+    prices = market_prices(flight, twin)
     for a, kind in enumerate(AUCTION_KINDS):
-        quantile = price_quantiles(flight.prices, _AUCTION == a, np.array(DISPLAY_PROBABILITIES))
+        quantile = price_quantiles(prices, _AUCTION == a, np.array(DISPLAY_PROBABILITIES))
         if quantile is None:
             continue
         found[f"{kind}_price_median"] = float(quantile[2])

@@ -653,7 +653,10 @@ def decide(r, p, pop, rivals, books, w, person, own_key, key, hour):
     at = uniform(key, _BRAND) * total
     brand = -1
     for k in range(n_seats):
-        at -= math.exp(utility(r, rivals, goodwill, w, person, k, n_seats, own_key, sensitivity))
+        weight = math.exp(utility(r, rivals, goodwill, w, person, k, n_seats, own_key, sensitivity))
+        books.expected[w, k, 0] += weight / total
+        books.expected[w, k, 1] += weight / total * r.ltv_micros * r.value_segment[p.segment] * 1e-6
+        at -= weight
         if at < 0.0 and brand < 0:
             brand = k
     nothing = False

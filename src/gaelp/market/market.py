@@ -9,7 +9,7 @@ all a twin, a snapshot or a saved file is.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import prange
@@ -148,15 +148,34 @@ class Market:
         list_opportunities(self.rules, self.pop, self.hour, counts, found)
         return np.concatenate([found[w, : counts[w]] for w in range(self.n_worlds)])
 
-    def copy(self) -> "Market":
-        """A twin: the same worlds at the same hour, sharing every future draw and nothing in memory."""
+    def copy(self, times: int = 1) -> "Market":
+        """A twin: the same worlds at the same hour, sharing every future draw and nothing in memory.
+
+        With `times` above 1 the batch holds every world that often: first all worlds once, then again.
+        """
         twin = object.__new__(Market)
         twin.__dict__.update(self.__dict__)
-        twin.rules = self.rules.copy()
-        twin.pop = Population(*(array.copy() for array in self.pop))
-        twin.rivals = Rivals(*(array.copy() for array in self.rivals))
-        twin.books = Books(*(array.copy() for array in self.books))
+
+        def again(array: NDArray[Any]) -> NDArray[Any]:
+            return array.copy() if times == 1 else np.concatenate([array] * times)
+
+        twin.worlds = self.worlds * times
+        twin.rules = again(self.rules)
+        twin.pop = Population(*map(again, self.pop))
+        twin.rivals = Rivals(*map(again, self.rivals))
+        twin.books = Books(*map(again, self.books))
         return twin
+
+    def first(self, n_worlds: int) -> "Market":
+        """A copy of the first `n_worlds` worlds only."""
+        few = object.__new__(Market)
+        few.__dict__.update(self.__dict__)
+        few.worlds = self.worlds[:n_worlds]
+        few.rules = self.rules[:n_worlds].copy()
+        few.pop = Population(*(array[:n_worlds].copy() for array in self.pop))
+        few.rivals = Rivals(*(array[:n_worlds].copy() for array in self.rivals))
+        few.books = Books(*(array[:n_worlds].copy() for array in self.books))
+        return few
 
     def arrays(self) -> Iterator[tuple[str, NDArray[np.generic]]]:
         """Every array of state with its name, in a fixed order; enough to save and restore the worlds."""
@@ -264,6 +283,7 @@ def _new_books(n_worlds: int, n_people: int, n_seats: int, n_rivals: int, truth_
         spent_today=np.zeros(lines[:2], np.int64),
         line_spent_today=np.zeros(lines, np.int64),
         prices=np.zeros((n_worlds, N_LINES, PRICE_BINS), np.int64),
+        expected=np.zeros((n_worlds, n_seats, 2)),
         sales=np.zeros((n_worlds, n_seats + n_rivals + 1), np.int64),
         activity=np.zeros((n_worlds, 6), np.int64),
         n_decisions=np.zeros(n_worlds, np.int64),

@@ -12,9 +12,10 @@ from gaelp.control.controls import Denial
 from gaelp.control.gate import Gate, Limits
 from gaelp.core.errors import BadInput
 from gaelp.core.units import MICROS_PER_USD
-from gaelp.core.words import EMAIL_LINE, LINES, N_LINES
+from gaelp.core.words import EMAIL_LINE, LINES, N_LINES, Stage
 from gaelp.market.market import Market, World
-from gaelp.market.state import CLICKS, IMPRESSIONS, OPPORTUNITIES, SPEND, WINS
+from gaelp.market.parameters import PRICE_GROUPS
+from gaelp.market.state import CLICKS, IMPRESSIONS, OPPORTUNITIES, SPEND, WINS, Rivals
 from gaelp.platforms.simulated import SimulatedPlatform
 from gaelp.worlds.tuned import Tuned, tuned_for
 
@@ -43,8 +44,12 @@ class Flight:
         bid: (n_worlds, hours, n_lines) as approved.
         report: (n_worlds, n_lines, fields) counters of the flight.
         prices: (n_worlds, n_lines, bins) paid prices of all bidders during the flight.
+        prices_before: the same since the worlds began, at the start of the flight.
         rival_bid: (n_worlds, days, n_rivals) mean multiplier x pace over lines.
-        rival_controls: per day bids and per hour activity, for a replay.
+        replay_bid, replay_active: rivals' bids by day and activity by hour, for a replay.
+        opportunities: (n_worlds, hours) auctions on the seat's lines.
+        stages: (n_worlds, 6) people by stage at the end of the flight.
+        rivals_after: what rivals had learnt at the end of the flight.
         denials: refused controls.
     """
 
@@ -53,13 +58,16 @@ class Flight:
     hours: int
     daily_budget_usd: Floats
     spend_micros: NDArray[np.int64]
-    bid: NDArray[np.float32]
+    bid: NDArray[np.float64]
     report: NDArray[np.int64]
     prices: NDArray[np.int64]
+    prices_before: NDArray[np.int64]
     rival_bid: Floats
     replay_bid: NDArray[np.float64]
     replay_active: NDArray[np.uint8]
     opportunities: NDArray[np.int64]
+    stages: NDArray[np.int64]
+    rivals_after: Rivals | None = None
     denials: list[Denial] = field(default_factory=list)
 
 
@@ -82,16 +90,10 @@ def reference_prices(market: Market) -> Floats:
     """(n_lines,) the market's median price per line; e-mail counts ten times its cost."""
     file = market.worlds[0].file
     known = file.reference_price_usd
-    groups = dict(zip(_groups(), file.parameters["price_level"].value, strict=True))
+    groups = dict(zip(PRICE_GROUPS, file.parameters["price_level"].value, strict=True))
     prices = [known.get(line.name, 0.6 * groups.get(_group(line.name), 0.0)) for line in LINES]
     prices[EMAIL_LINE] = 10.0 * float(file.parameters["mail_cost_usd"].value)
     return np.array(prices)
-
-
-def _groups() -> tuple[str, ...]:
-    from gaelp.market.parameters import PRICE_GROUPS
-
-    return PRICE_GROUPS
 
 
 def _group(line: str) -> str:
@@ -188,13 +190,15 @@ def fly(
         hours=hours,
         daily_budget_usd=budget,
         spend_micros=np.zeros(lines, np.int64),
-        bid=np.zeros(lines if keep_bids else (n_worlds, 0, N_LINES), np.float32),
+        bid=np.zeros(lines if keep_bids else (n_worlds, 0, N_LINES)),
         report=first,
         prices=prices,
+        prices_before=prices,
         rival_bid=np.zeros((n_worlds, days, market.n_rivals)),
         replay_bid=np.zeros((days, *market.rivals.bid.shape) if keep_bids else (0,)),
         replay_active=np.zeros((hours if keep_bids else 0, n_worlds, market.n_rivals), np.uint8),
         opportunities=np.zeros((n_worlds, hours), np.int64),
+        stages=np.zeros((n_worlds, len(Stage)), np.int64),
     )
     last = np.zeros_like(before)
     booked = np.zeros((n_worlds, N_LINES))
@@ -232,6 +236,9 @@ def fly(
         tick(n_worlds)
     flight.report = platform.report() - first
     flight.prices = market.books.prices - prices
+    flight.rivals_after = Rivals(*(array.copy() for array in market.rivals))
+    for w in range(n_worlds):
+        flight.stages[w] = np.bincount(market.pop.people["stage"][w], minlength=len(Stage))
     return flight
 
 
@@ -249,6 +256,8 @@ def replay_without(
 ) -> Market:
     """The `direct` twin: our controls and rivals' bids as logged, some lines off, freed budget unspent.
 
+    With no line off it is the flight itself, bit for bit.
+
     Args:
         snapshot: the worlds as they were before the flight (copied). flight: flown with `keep_bids`.
         lines_off: (n_lines,) which of our lines are silent.
@@ -260,6 +269,7 @@ def replay_without(
     twin = snapshot.copy()
     platform = SimulatedPlatform(twin, adapt=False)
     seat = platform.seat
+    platform.controls.daily_cap[:, seat] = np.floor(flight.daily_budget_usd * MICROS_PER_USD)
     for h in range(flight.hours):
         if h % 24 == 0:
             twin.rivals.bid[:] = flight.replay_bid[h // 24]
@@ -267,7 +277,7 @@ def replay_without(
         platform.controls.bid[:, seat] = np.where(lines_off, 0.0, flight.bid[:, h])
         platform.advance()
         tick(twin.n_worlds)
-    for field_name in ("multiplier", "pace", "q", "trace"):
-        getattr(twin.rivals, field_name)[:] = getattr(snapshot.rivals, field_name)
+    assert flight.rivals_after is not None
+    twin.rivals = Rivals(*(array.copy() for array in flight.rivals_after))
     run_off(twin, runoff_days, tick)
     return twin

@@ -1,0 +1,90 @@
+"""Tuning the baselines on training worlds: the strongest opponents we can build without learning.
+
+Each is tuned for expected incremental profit subject to spending at least 90 % of the budget.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from gaelp.agents.baselines import FixedPolicy, PacingPolicy
+from gaelp.agents.policy import Policy
+from gaelp.control.pacing import PacingSettings
+from gaelp.core.units import MICROS_PER_USD
+from gaelp.core.words import N_LINES
+from gaelp.learning.practice import Practice
+from gaelp.market.file import MarketFile
+from gaelp.market.state import SPEND
+from gaelp.worlds.flight import Tick
+from gaelp.worlds.tuned import Tuned
+from gaelp.worlds.twins import attributed_by_line
+
+FIXED_GRID = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.8, 2.2)
+WEIGHT_GRID = (0.0, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
+STEP_GRID = (0.05, 0.1, 0.2, 0.4, 0.7)
+
+
+def tune(
+    file: MarketFile,
+    *,
+    n_worlds: int = 16,
+    n_people: int = 10_000,
+    days: int = 30,
+    seed: int = 0,
+    tick: Tick = lambda _: None,
+    say: Callable[[str], None] = lambda _: None,
+) -> tuple[Tuned, dict[str, Any]]:
+    """Tune `fixed` and `pacing` for a market.
+
+    Returns:
+        The settings, and the evidence: every setting tried with its score.
+    """
+    practice = Practice(file, n_worlds=n_worlds, n_people=n_people, days=days, seed=seed, tick=tick)
+    evidence: dict[str, Any] = {"worlds": n_worlds, "users": n_people, "days": days, "seed": seed}
+    found = Tuned(for_this_market=True)
+
+    def best_of(name: str, grid: tuple[float, ...], make: Callable[[float], Policy]) -> float:
+        rows = []
+        for value in grid:
+            scores, _ = practice.try_out(lambda _, value=value: make(value), 1, tick)
+            rows.append(
+                {
+                    "value": value,
+                    "profit_usd": round(float(scores.profit_usd[0]), 2),
+                    "spend_share": round(float(scores.spend_share[0]), 4),
+                    "objective": round(float(scores.objective[0]), 2),
+                    "incremental_cac_usd": round(float(scores.spend_usd[0] / max(scores.decisions[0], 1e-9)), 2),
+                }
+            )
+            say(f"{name} {rows[-1]}")
+        evidence[name] = rows
+        return float(max(rows, key=lambda row: row["objective"])["value"])
+
+    found = replace(found, fixed_multiplier=best_of("fixed", FIXED_GRID, lambda v: FixedPolicy(multiplier=v)))
+    found = replace(found, attributed_value=_attributed_value(practice, file))
+    practice.tuned = found
+    step = best_of(
+        "pacing step", STEP_GRID, lambda v: PacingPolicy(settings=PacingSettings(step=v), value_weight=0.0)
+    )
+    settings = PacingSettings(step=step, start=found.fixed_multiplier)
+    weight = best_of(
+        "pacing value weight", WEIGHT_GRID, lambda v: PacingPolicy(settings=settings, value_weight=v)
+    )
+    return replace(found, settings=settings, value_weight=weight), evidence
+
+
+def _attributed_value(practice: Practice, file: MarketFile) -> np.ndarray:
+    """(n_lines,) attributed value per dollar of plain pacing, relative, shrunk towards the mean."""
+    _, flight = practice.try_out(lambda _: PacingPolicy(), 1)
+    end = flight.start + flight.hours
+    horizon = end + practice.runoff_days * 24
+    conversions = attributed_by_line(flight.market, flight.start, end, horizon).sum(axis=0)
+    spend = flight.report[..., SPEND].sum(axis=0) / MICROS_PER_USD
+    mean_rate = conversions.sum() / max(spend.sum(), 1e-9)
+    weight = 5.0  # conversions' worth of the account's mean
+    rate = (conversions + weight) / (spend + weight / mean_rate)
+    value: np.ndarray = rate / mean_rate
+    assert value.shape == (N_LINES,)
+    return value
