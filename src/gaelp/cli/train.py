@@ -12,9 +12,13 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard 
 
 def train_command(
     market: Annotated[Path, typer.Option(help="Market file.")] = Path("markets/family_safety.toml"),
-    agent: Annotated[str, typer.Option(help="static_lines, or baselines to tune fixed and pacing.")] = "static_lines",
+    agent: Annotated[
+        str, typer.Option(help="static_lines, or baselines to tune fixed and pacing.")
+    ] = "static_lines",
     epochs: Annotated[int | None, typer.Option(help="Rounds of search.", min=1)] = None,
-    minutes: Annotated[float | None, typer.Option(help="Wall-clock minutes instead of epochs.", min=0.01)] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Wall-clock minutes instead of epochs.", min=0.01)
+    ] = None,
     worlds: Annotated[int | None, typer.Option(help="Training worlds per round.", min=1)] = None,
     users: Annotated[int | None, typer.Option(help="People per world.", min=1)] = None,
     days: Annotated[int, typer.Option(help="Days of a flight.", min=1)] = 30,

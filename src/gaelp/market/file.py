@@ -63,6 +63,8 @@ _RIVAL_RANGES = {
 _SECTIONS = (
     "extends market status_quo rivals parameters targets visibility spread queries reference".split()
 )
+_REPLACED_WHOLE = ("value", "targets", "reference", "queries", "spread")
+"""Tables that a file which extends another states in full or not at all."""
 _PARAMETER_KEYS = "value unit range strength source solved".split()
 _STRENGTHS = ("A", "B", "C", "assumed")
 _SIGHT = ("user", "aggregate", "never")
@@ -193,8 +195,8 @@ def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     """Own keys over the base's, section by section; a parameter keeps what its own entry leaves out."""
     out = dict(base)
     for key, value in own.items():
-        if isinstance(value, dict) and isinstance(out.get(key), dict):
-            out[key] = _merged(out[key], value) if key not in ("value",) else value
+        if isinstance(value, dict) and isinstance(out.get(key), dict) and key not in _REPLACED_WHOLE:
+            out[key] = _merged(out[key], value)
         else:
             out[key] = value
     return out

@@ -1,8 +1,8 @@
 """The hour: who is active, what they meet, who wins their attention, what follows.
 
 `advance_hour` is the hot path. Per world it visits everyone whose calendar has this hour, in person
-order: activity -> auction -> exposure -> click -> visit -> stage -> purchase; the last hour of a day ends
-with midnight, which opens the next day. Nobody's hour depends on another person's, except through budgets, so the order is only a tie
+order: activity -> auction -> exposure -> click -> visit -> stage -> purchase. `open_day` is midnight, which
+follows the last hour of a day. Nobody's hour depends on another person's, except through budgets, so the order is only a tie
 rule for the last cents of a cap. The order and its reasons are written in docs/reference/hour.md.
 """
 
@@ -71,7 +71,7 @@ _RIVAL_NOISE = 32
 T_AD, T_STAGE, T_BUY, T_CHOICE, T_LAG, T_ORGANIC = range(6)
 
 
-@jit(borrows=True)
+@jit(borrows=True, rare=True)
 def note(truth, n_truth, w, kind, hour, person, p, line, slot, brand, creative, outcome, x0, x1, x2, x3):
     """Append one row to the truth log of world `w` while there is room."""
     i = n_truth[w]
@@ -97,7 +97,10 @@ def note(truth, n_truth, w, kind, hour, person, p, line, slot, brand, creative, 
 
 @jit(borrows=True)
 def touch(p, hour, kind, channel, brand):
-    """Remember a touchpoint in the person's ring: hour (19 bits), brand (6), kind (3), channel (4)."""
+    """Remember a touchpoint in the person's ring: hour (19 bits), brand (6), kind (3), channel (4).
+
+    A search has its query class where other touchpoints have a brand.
+    """
     p.touches[p.ring_at % RING] = np.uint32((hour << 13) | ((brand & 63) << 7) | (kind << 4) | channel)
     p.ring_at = (p.ring_at + 1) % (RING * 16)
 
@@ -143,7 +146,8 @@ def choose_activity(r, p, goodwill, memory, person, key, hour_of_week):
         return SEARCH, 0
     rate = p.activity * r.direct_per_day[p.stage] * r.hour_rate[DIRECT, h]
     for k in range(memory.shape[1]):
-        v -= rate * math.exp(lived_goodwill(r, goodwill[person, k]))
+        g = lived_goodwill(r, goodwill[person, k])
+        v -= rate * (1.0 + g * (1.0 + 0.5 * g))
         if v < 0.0:
             return DIRECT, k
     for k in range(memory.shape[1]):
@@ -490,6 +494,7 @@ def search(r, p, pop, rivals, books, controls, opp_bid, opp, w, person, own_key,
     device = pick_device(p, level(word, 2))
     device_class = 1 if device == 1 else 0
     query, named = search_query(r, p, goodwill, person, own_key, key, n_seats)
+    touch(p, hour, SEARCHED, ON_SEARCH, query)
     common = r.common_noise[0, level(word, 0)]
     line_of_first = 0
     for k in range(n_seats):
@@ -605,7 +610,7 @@ def rival_query(query, named, brand):
     return OWN_BRAND if named == brand else RIVAL_BRAND
 
 
-@jit(borrows=True)
+@jit(borrows=True, rare=True)
 def mailbox(r, p, pop, books, controls, w, person, k, key, hour):
     """A look into the mailbox: a message if the seat sends one, an open, a click, perhaps the last one."""
     goodwill, memory = pop.goodwill[w], pop.memory[w]
@@ -640,7 +645,7 @@ def mailbox(r, p, pop, books, controls, w, person, k, key, hour):
     return r.stage_up_visit[step], True
 
 
-@jit(borrows=True)
+@jit(borrows=True, rare=True)
 def decide(r, p, pop, rivals, books, w, person, own_key, key, hour):
     """A category purchase: whose? Softmax over seats, nothing, rivals, by one uniform in that order."""
     goodwill, memory = pop.goodwill[w], pop.memory[w]
@@ -739,7 +744,7 @@ def draw_lag(r, p, key):
     return arm, min(hours * lag_factor(r, p), MAX_LAG_HOURS)
 
 
-@jit(borrows=True)
+@jit(borrows=True, rare=True)
 def record_decision(r, p, books, m, w, person, brand, hour):
     """Append to the decision log; the caller has made sure that there is room."""
     i = books.n_decisions[w]
@@ -793,7 +798,7 @@ def follow_up(r, p, pop, rivals, books, w, person, own_key, key, hour, pressure,
             decide(r, p, pop, rivals, books, w, person, own_key, key, hour)
 
 
-@jit(borrows=True)
+@jit(borrows=True, rare=True)
 def midnight(r, pop, rivals, books, w, day, adapt):
     """Budgets reset, rivals learn, everybody lives a day."""
     for k in range(books.spent_today.shape[1]):
@@ -844,15 +849,13 @@ def world_hour(
             visit_seat(r, p, goodwill, memory, person, seat, device, 0, OWN_BRAND, BY_SELF, hour, key)
             pressure, visited = r.stage_up_visit[min(p.stage, 2)], True
         follow_up(r, p, pop, rivals, books, w, person, own_key, key, hour, pressure, visited)
-    if hour % 24 == 23:
-        midnight(r, pop, rivals, books, w, (hour + 1) // 24, adapt)
 
 
 @jit(parallel=True)
-def first_midnight(rules, pop, rivals, books):
-    """Open day 0 of every world: rivals set their first bids, everybody gets a calendar."""
+def open_day(rules, pop, rivals, books, day, adapt):
+    """Midnight of every world: rivals set their bids, everybody gets the calendar of `day`."""
     for w in prange(rules.shape[0]):
-        midnight(rules[w], pop, rivals, books, w, 0, True)
+        midnight(rules[w], pop, rivals, books, w, day, adapt)
 
 
 @jit(parallel=True)

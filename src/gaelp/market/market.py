@@ -19,7 +19,7 @@ from gaelp.core.errors import BadInput
 from gaelp.core.jit import jit
 from gaelp.core.words import N_LINES
 from gaelp.market.file import MarketFile, compile_rules
-from gaelp.market.hour import advance_hour, first_midnight
+from gaelp.market.hour import advance_hour, open_day
 from gaelp.market.listing import OPPORTUNITY, list_opportunities
 from gaelp.market.parameters import RULES
 from gaelp.market.people import enter, forget_seats
@@ -89,7 +89,7 @@ class Market:
         self.rivals = _new_rivals(self.worlds, n_people)
         self.books = _new_books(n_worlds, n_people, n_seats, n_rivals, truth_rows)
         self.books.rate[:] = self.rules["predict_prior"][:, None, list(AUCTION_OF_LINE)]
-        first_midnight(self.rules, self.pop, self.rivals, self.books)
+        open_day(self.rules, self.pop, self.rivals, self.books, 0, True)
 
     @property
     def n_worlds(self) -> int:
@@ -134,6 +134,7 @@ class Market:
         advance_hour(self.rules, self.pop, self.rivals, self.books, controls, bids, starts, self.hour, adapt)
         self.hour += 1
         if self.hour % 24 == 0:
+            open_day(self.rules, self.pop, self.rivals, self.books, self.hour // 24, adapt)
             self._learn_rates()
 
     def opportunities(self) -> NDArray[np.void]:

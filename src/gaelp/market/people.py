@@ -29,7 +29,7 @@ def person_key(r, person, generation):
     return subkey(r.world_key, person * 65536 + generation)
 
 
-@jit(borrows=True)
+@jit(borrows=True, rare=True)
 def enter(r, p, person, day):
     """Make slot `person` a new entrant: draw everything that stays fixed for this life."""
     key = person_key(r, person, p.generation)
@@ -89,7 +89,7 @@ def enter(r, p, person, day):
         p.touches[i] = 0
 
 
-@jit(borrows=True)
+@jit(borrows=True, rare=True)
 def forget_seats(goodwill, memory, person):
     """A new entrant knows no brand and no brand knows the entrant."""
     for b in range(goodwill.shape[1]):

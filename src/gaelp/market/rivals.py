@@ -16,6 +16,8 @@ Q_LEARNING, POLICY_GRADIENT, RULE_BASED, RANDOM, PACED_VALUE = range(5)
 LOW, HIGH = 0.4, 2.5
 """Bounds of a learnt multiplier; they keep prices from exploding or collapsing."""
 AVERSION = 0.5
+HABIT_DAYS = 45.0
+"""Days over which a rival forms its habit; within the warm-up of a new world."""
 _RIVAL_KEY = 1 << 30
 _N_LINES = 20
 
@@ -58,7 +60,7 @@ def score(report, value, aversion):
     return share - cost - aversion * (1.0 - share)
 
 
-@jit(borrows=True)
+@jit(borrows=True, rare=True)
 def learn_overnight(r, rivals, w, day, season, n_seats, adapt):
     """Every rival of world `w` reads its report, adapts, and sets the coming day's bids.
 
@@ -92,7 +94,7 @@ def keep_budget(rivals, w, i):
     rivals.pace[w, i] = min(max(rivals.pace[w, i] * step, 0.2), 1.0)
 
 
-@jit(borrows=True)
+@jit(borrows=True, rare=True)
 def learn_line(r, rivals, w, i, line, strategy, key):
     """One rival, one line, one night."""
     report = rivals.report[w, i, line]
@@ -114,15 +116,14 @@ def learn_line(r, rivals, w, i, line, strategy, key):
 
 @jit(borrows=True)
 def usual_share(trace, share):
-    """Slow memory of a line's share of wins: what the rival is used to."""
-    if trace[3] == 0.0:
-        trace[0] = share
-    trace[3] += 1.0
-    trace[0] += (share - trace[0]) / min(trace[3], 45.0)
+    """A line's mean share of wins over the rival's first weeks: what it is used to, and defends."""
+    if trace[3] < HABIT_DAYS:
+        trace[3] += 1.0
+        trace[0] += (share - trace[0]) / trace[3]
     return trace[0]
 
 
-@jit(borrows=True)
+@jit(borrows=True, rare=True)
 def q_step(rivals, w, i, line, report, m, key):
     """Tabular Q-learning on three states of the share of wins and the actions lower, hold, raise."""
     q = rivals.q[w, i, line]
@@ -147,7 +148,7 @@ def q_step(rivals, w, i, line, report, m, key):
     return m * (1.0 + 0.06 * (action - 1))
 
 
-@jit(borrows=True)
+@jit(borrows=True, rare=True)
 def gradient_step(rivals, w, i, line, report, m, key):
     """REINFORCE on the log multiplier: try a little up or down each day, keep what paid."""
     trace = rivals.trace[w, i, line]
@@ -162,7 +163,7 @@ def gradient_step(rivals, w, i, line, report, m, key):
     return math.exp(centre + trace[1])
 
 
-@jit(borrows=True)
+@jit(borrows=True, rare=True)
 def rule_step(rivals, w, i, line, report, m):
     """Defend: raise what is being lost (own brand terms at once), relax slowly otherwise."""
     share = report[2] / report[0]
@@ -175,7 +176,7 @@ def rule_step(rivals, w, i, line, report, m):
     return m * (1.0 - 0.25 * rivals.rate[w, i] * (m - 1.0))
 
 
-@jit(borrows=True)
+@jit(borrows=True, rare=True)
 def value_step(rivals, w, i, line, report, m):
     """Bid value times a dual multiplier: lean into lines that win less than usual, within the pace."""
     share = report[2] / report[0]

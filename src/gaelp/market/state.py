@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from gaelp.core.words import N_CREATIVES, N_LINES
 
-RING = 8
+RING = 12
 
 PERSON = np.dtype(
     [
         ("visited", "u8"),  # bit b: brand b knows this person as a visitor
-        ("touches", "u4", RING),  # newest clicks, visits, our impressions, mails: ring of packed codes
+        ("touches", "u4", RING),  # newest searches, clicks, visits, our impressions, mails: packed codes
         ("need", "f4"),
         ("ln_need", "f4"),
         ("urgency", "f4"),

@@ -1,0 +1,97 @@
+"""What every command shares: where output goes, progress, common options, finding a market file."""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+DEFAULT_MARKET = "markets/family_safety.toml"
+REPOSITORY = Path(__file__).parents[3]
+
+MarketOption = Annotated[str, typer.Option("--market", metavar="FILE", help="Market file.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Names the luck of the worlds.")]
+OutOption = Annotated[str | None, typer.Option("--out", metavar="DIR", help="Keep the run in this folder.")]
+
+
+def find_market(name: str) -> Path:
+    """A market file by path, also from outside the repository, or by its bare name.
+
+    Args:
+        name: what the user typed; returned as it is where nothing is found, for the error to name it.
+    """
+    for candidate in (Path(name), REPOSITORY / name, REPOSITORY / "markets" / f"{name}.toml"):
+        if candidate.is_file():
+            return candidate
+    return Path(name)
+
+
+def say(text: str) -> None:
+    """Tell a person something on standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def out() -> "Console":
+    """Standard output for people."""
+    from rich.console import Console
+
+    return Console()
+
+
+def print_json(data: Mapping[str, Any]) -> None:
+    """Print one JSON object on standard output."""
+    from gaelp.worlds.runs import as_json
+
+    print(as_json(data), flush=True)
+
+
+@contextmanager
+def progress(label: str, total: int, *, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar on standard error, unless told to be quiet where nobody watches.
+
+    Args:
+        label: what is going on.
+        total: units of work.
+        quiet: output is for machines.
+
+    Yields:
+        Tell it how many units are done.
+    """
+    if quiet and not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda done: bar.advance(task, done)
+
+
+def show(value: object, unit: str = "") -> str:
+    """One figure the way people read it."""
+    if value is None:
+        return "n/a"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if unit == "$":
+        return f"{'-' if value < 0 else ''}${abs(value):,.2f}"
+    if unit == "%":
+        return f"{100 * value:.1f} %"
+    text = (
+        f"{value:,}" if isinstance(value, int) else f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    )
+    return f"{text} {unit}".strip()

@@ -1,0 +1,136 @@
+"""`gaelp evaluate`: policies on the same worlds of a split, with intervals and paired differences."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gaelp.cli.console import (
+    DEFAULT_MARKET,
+    JsonOption,
+    MarketOption,
+    OutOption,
+    SeedOption,
+    find_market,
+    out,
+    print_json,
+    progress,
+    say,
+)
+
+_SUITES = ("default",)
+_SPLITS = ("validation", "test")
+_OPENED = "the test split is opened; each opening belongs in docs/log.md with its date, commit and reason"
+
+
+def evaluate_command(
+    policies: Annotated[list[str], typer.Argument(metavar="POLICY...", help="Names or checkpoints' paths.")],
+    market: MarketOption = DEFAULT_MARKET,
+    suite: Annotated[str, typer.Option(help="default")] = "default",
+    split: Annotated[str, typer.Option(help="validation or test")] = "validation",
+    worlds: Annotated[int, typer.Option(help="Worlds of the split.")] = 16,
+    users: Annotated[int, typer.Option(help="People per world.")] = 10_000,
+    days: Annotated[int, typer.Option(help="Length of the campaign.")] = 30,
+    daily_budget_usd: Annotated[
+        float | None,
+        typer.Option(help="USD a day for each simulated panel.", show_default="the market's, per person"),
+    ] = None,
+    seed: SeedOption = 0,
+    runoff_days: Annotated[
+        int, typer.Option(help="Days after the campaign in which sales still count.")
+    ] = 60,
+    folder: OutOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Judge policies against each other and against the same worlds without our ads."""
+    from gaelp.core.names import require_known
+    from gaelp.evaluation.judge import judge, world_hours
+    from gaelp.evaluation.leaderboard import as_table
+    from gaelp.market.file import load
+    from gaelp.worlds.registry import make_policy
+    from gaelp.worlds.runs import RESULT, RunConfig, run_folder, write_json
+    from gaelp.worlds.simulate import check_sizes, compile_market
+    from gaelp.worlds.splits import split_worlds
+
+    check_sizes(worlds=worlds, users=users, days=days, runoff_days=runoff_days, budget=daily_budget_usd)
+    _check_suite(suite)
+    require_known("split", split, _SPLITS)
+    file = load(find_market(market))
+    makers = {label: make_policy(name, file, seed) for label, name in _labels(policies).items()}
+    chosen = split_worlds(file, split, worlds, seed)
+    notice = _OPENED if split == "test" else None
+    if notice:
+        say(f"notice: {notice}")
+    settings: dict[str, Any] = {
+        "policies": policies,
+        "suite": suite,
+        "split": split,
+        "worlds": worlds,
+        "users": users,
+        "days": days,
+        "daily_budget_usd": daily_budget_usd,
+        "runoff_days": runoff_days,
+    }
+    config = RunConfig(
+        command="evaluate", settings=settings, seed=seed, market=market, market_sha256=file.sha256
+    )
+    with ExitStack() as stack:
+        run: Path | None = stack.enter_context(run_folder(folder, config)) if folder else None
+        compile_market(file, say)
+        total = world_hours(worlds, len(makers), days, runoff_days)
+        with progress("judging", total, quiet=as_json) as tick:
+            judged = judge(
+                chosen,
+                makers,
+                n_people=users,
+                days=days,
+                runoff_days=runoff_days,
+                daily_budget_usd=daily_budget_usd,
+                seed=seed,
+                tick=tick,
+            )
+        board = judged.board(seed)
+        result = {
+            **board,
+            **settings,
+            "policies": board["policies"],
+            "seed": seed,
+            "market": file.name,
+            "market_sha256": file.sha256,
+            "attribution": "last_click_30d",
+            "notice": notice,
+        }
+        if run:
+            write_json(run / RESULT, result)
+            for name, sums in judged.results.items():
+                write_json(run / f"worlds_of_{name}.json", sums)
+    if as_json:
+        print_json(result)
+    else:
+        console = out()
+        console.print(as_table(board))
+        if folder:
+            console.print(f"kept in {folder}")
+
+
+def _check_suite(suite: str) -> None:
+    from gaelp.core.errors import BadInput
+    from gaelp.core.names import require_known
+
+    if suite == "families":
+        raise BadInput(
+            "suite", suite, "must be default", "The families of held-out markets arrive in step 2."
+        )
+    require_known("suite", suite, _SUITES)
+
+
+def _labels(policies: list[str]) -> dict[str, str]:
+    """Short names for the table, the full ones where two would be equal."""
+    from gaelp.worlds.registry import policy_label
+
+    short = [policy_label(name) for name in policies]
+    return {
+        (label if short.count(label) == 1 else name): name
+        for label, name in zip(short, policies, strict=True)
+    }

@@ -1,0 +1,126 @@
+"""`gaelp journeys`: who touched what, when, in worlds that a run has kept."""
+
+from typing import Annotated, Any
+
+import typer
+
+from gaelp.cli.console import JsonOption, out, print_json, show
+
+journeys_app = typer.Typer(
+    help="People of a saved run: one timeline, or all in figures.", no_args_is_help=True
+)
+RunOption = Annotated[str, typer.Option("--run", metavar="DIR", help="A run folder with saved worlds.")]
+
+
+@journeys_app.command("show")
+def show_command(
+    person: Annotated[str, typer.Argument(metavar="ID", help="PERSON, or WORLD:PERSON.")],
+    run: RunOption,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell one person's timeline in words."""
+    from gaelp.journeys.timeline import parse_person, timeline
+
+    saved = _Saved(run)
+    world, number = parse_person(person, *saved.people.shape)
+    record = saved.people[world, number]
+    made = saved.decisions(world)
+    made = made[(made["person"] == number) & (made["generation"] == record["generation"])]
+    told = timeline(
+        record,
+        made,
+        name=f"{world}:{number}",
+        hour=saved.hour,
+        clock=saved.clock,
+        brands=saved.brands,
+        segments=saved.segments,
+        typed=lambda query, hour: saved.typed(query, number, hour),
+    )
+    if as_json:
+        print_json(told.as_dict())
+        return
+    console = out()
+    console.print(f"Person {told.person}, {told.facts['now']}", highlight=False)
+    if told.facts["customer_of"]:
+        console.print("  customer of {customer_of}, decided {decided}".format(**told.facts), highlight=False)
+    if told.facts["journey_open"]:
+        text = "  a journey of {journey_days} days and {journey_touchpoints} touchpoints so far"
+        console.print(text.format(**told.facts), highlight=False)
+    for when, what in told.events or [("", "nothing remembered")]:
+        console.print(f"  {when:32s} {what}", highlight=False)
+    truth = ", ".join(f"{name} {value}" for name, value in told.truth.items())
+    console.print(f"  truth, which no advertiser sees: {truth}", highlight=False)
+
+
+@journeys_app.command("stats")
+def stats_command(run: RunOption, as_json: JsonOption = False) -> None:
+    """Show the stage funnel, and how long and how many-touched journeys are."""
+    import numpy as np
+
+    from gaelp.journeys.timeline import statistics
+
+    saved = _Saved(run)
+    made = np.concatenate([saved.decisions(world) for world in range(saved.people.shape[0])])
+    found = statistics(saved.people, made[made["brand"] == 0], saved.hour)
+    if as_json:
+        print_json(found)
+        return
+    _print(found, saved.brands[0])
+
+
+def _print(found: dict[str, Any], advertiser: str) -> None:
+    from rich import box
+    from rich.table import Table
+
+    console = out()
+    table = Table(title=f"{found['people']:,} people on day {found['day']}", box=box.SIMPLE_HEAD)
+    for column in ("stage (truth)", "people", "share"):
+        table.add_column(column, justify="left" if column.startswith("stage") else "right")
+    for stage, count in found["stages"].items():
+        table.add_row(stage, show(count), show(count / found["people"], "%"))
+    console.print(table)
+    for label, key in (
+        ("open journeys", "open_journeys"),
+        ("  mean touchpoints so far", "open_mean_touchpoints"),
+        ("  mean days so far", "open_mean_days"),
+        (f"decisions for {advertiser} since the worlds began", "decisions"),
+        ("  mean touchpoints", "mean_touchpoints"),
+        ("  mean days of the journey", "mean_journey_days"),
+        ("  mean days from decision to booking", "mean_lag_days"),
+    ):
+        console.print(f"{label}: {show(found[key])}", highlight=False)
+    for label, key in (("first", "first_channel"), ("last", "last_channel")):
+        counts = ", ".join(f"{name} {count}" for name, count in found[key].items() if count)
+        console.print(f"{label} channel of these decisions: {counts or 'none'}", highlight=False)
+
+
+class _Saved:
+    """The arrays of a snapshot that a look at people needs, mapped from disk."""
+
+    def __init__(self, run: str) -> None:
+        import datetime as dt
+
+        from gaelp.journeys.timeline import clock_from
+        from gaelp.worlds.snapshot import read_array, read_manifest
+
+        folder, manifest = read_manifest(run)
+        self.hour = int(manifest["hour"])
+        self.brands: list[str] = manifest["brands"]
+        self.segments: list[str] = manifest["segments"]
+        self.queries: dict[str, list[str]] = manifest["queries"]
+        self.clock = clock_from(dt.date.fromisoformat(manifest["start"]))
+        self.people = read_array(folder, "pop.people")
+        self._decisions = read_array(folder, "books.decisions")
+        self._n_decisions = read_array(folder, "books.n_decisions")
+
+    def typed(self, query: int, person: int, hour: int) -> str | None:
+        """The words of a search; which rival was named is not remembered."""
+        from gaelp.core.words import Query
+        from gaelp.market.queries import query_text
+
+        if query == Query.RIVAL_BRAND:
+            return None
+        return query_text(self.queries, query, self.brands[0], person, hour)
+
+    def decisions(self, world: int) -> Any:
+        return self._decisions[world, : self._n_decisions[world]]

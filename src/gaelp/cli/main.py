@@ -1,0 +1,102 @@
+"""The command line: parses, calls one function, prints.
+
+Heavy modules are imported inside the commands, so that help and bad input answer at once.
+"""
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from gaelp import __version__
+from gaelp.cli.bench import bench_command
+from gaelp.cli.doctor import doctor_command
+from gaelp.cli.evaluate import evaluate_command
+from gaelp.cli.journeys import journeys_app
+from gaelp.cli.simulate import simulate_command
+from gaelp.core.errors import GaelpError
+
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+_USAGE_ERROR: Any = typer.BadParameter.__mro__[2]  # typer keeps its parser's errors private
+assert _USAGE_ERROR.__name__ == "ClickException"
+
+app = typer.Typer(
+    name="gaelp",
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="A flight simulator and autopilot for advertising budgets.",
+)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    """A flight simulator and autopilot for advertising budgets."""
+    if version:
+        print(f"gaelp {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit
+
+
+app.command("simulate")(simulate_command)
+app.command("evaluate")(evaluate_command)
+app.command("bench")(bench_command)
+app.command("doctor")(doctor_command)
+app.add_typer(journeys_app, name="journeys")
+if importlib.util.find_spec("gaelp.cli.train"):
+    from gaelp.cli.train import train_command
+
+    app.command("train")(train_command)
+if importlib.util.find_spec("gaelp.cli.demo"):
+    from gaelp.cli.demo import demo_command
+
+    app.command("demo")(demo_command)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: as typed after `gaelp`; None takes the process's own.
+
+    Returns:
+        The exit code: 0 success, 1 failure at work, 2 bad input. Errors are one line on standard error.
+    """
+    try:
+        code = app(
+            args=None if arguments is None else list(arguments), prog_name="gaelp", standalone_mode=False
+        )
+    except GaelpError as error:
+        return _failed(str(error), error.exit_code)
+    except _USAGE_ERROR as error:
+        return _failed(f"{error.format_message().rstrip('.')}. See `gaelp --help`.", BAD_INPUT)
+    except (KeyboardInterrupt, typer.Abort):
+        return _failed("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        sys.stdout = None  # the reader has gone; nothing is left to flush
+        return FAILED
+    except MemoryError:
+        return _failed("not enough memory; ask for fewer --worlds or --users", FAILED)
+    except OSError as error:
+        return _failed(str(error), FAILED)
+    return code if isinstance(code, int) else 0
+
+
+def app_entry() -> None:
+    """The `gaelp` command."""
+    sys.exit(run())
+
+
+def _failed(message: str, code: int) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    return code
+
+
+if __name__ == "__main__":
+    app_entry()

@@ -1,0 +1,180 @@
+"""`gaelp simulate`: one policy on plain worlds, with its twin."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gaelp.cli.console import (
+    DEFAULT_MARKET,
+    JsonOption,
+    MarketOption,
+    OutOption,
+    SeedOption,
+    find_market,
+    out,
+    print_json,
+    progress,
+    say,
+    show,
+)
+
+_FIGURES = (
+    ("spend", "spend_usd", "$"),
+    ("of the budget", "spend_share", "%"),
+    ("opportunities", "opportunities", ""),
+    ("bids", "bids", ""),
+    ("win rate", "win_rate", "%"),
+    ("impression share", "impression_share", "%"),
+    ("impressions", "impressions", ""),
+    ("clicks", "clicks", ""),
+    ("attributed conversions", "conversions", ""),
+    ("  booked by the last day", "conversions_at_end", ""),
+    ("conversions without a click", "organic_conversions", ""),
+    ("attributed CAC", "cac_usd", "$"),
+    ("attributed ROAS", "roas", ""),
+    ("incremental conversions", "incremental_conversions", ""),
+    ("incremental CAC", "incremental_cac_usd", "$"),
+    ("incremental ROAS", "incremental_roas", ""),
+    ("incremental profit", "incremental_profit_usd", "$"),
+    ("days of a journey", "mean_journey_days", ""),
+    ("touchpoints of a journey", "mean_touchpoints", ""),
+    ("opportunities per person and day", "opportunities_per_user_day", ""),
+    ("flight", "wall_s", "s"),
+    ("compilation, apart", "compile_s", "s"),
+    ("opportunities per CPU second", "opportunities_per_cpu_s", ""),
+    ("most memory", "peak_rss_mb", "MB"),
+)
+
+
+def simulate_command(
+    market: MarketOption = DEFAULT_MARKET,
+    policy: Annotated[str, typer.Option(help="A policy's name, or a checkpoint's path.")] = "pacing",
+    worlds: Annotated[int, typer.Option(help="Worlds, differing in luck only.")] = 4,
+    users: Annotated[int, typer.Option(help="People per world.")] = 10_000,
+    days: Annotated[int, typer.Option(help="Length of the campaign.")] = 30,
+    daily_budget_usd: Annotated[
+        float | None,
+        typer.Option(help="USD a day for each simulated panel.", show_default="the market's, per person"),
+    ] = None,
+    seed: SeedOption = 0,
+    runoff_days: Annotated[
+        int, typer.Option(help="Days after the campaign in which sales still count.")
+    ] = 60,
+    no_twin: Annotated[bool, typer.Option("--no-twin", help="Skip the twin: nothing incremental.")] = False,
+    describe: Annotated[
+        bool, typer.Option("--describe", help="Show every target of the market file and what emerged.")
+    ] = False,
+    folder: OutOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fly one policy for some days and difference it with the same worlds without our ads."""
+    from gaelp.market.file import load
+    from gaelp.worlds.registry import make_policy
+    from gaelp.worlds.runs import RESULT, WORLDS, RunConfig, run_folder, write_json
+    from gaelp.worlds.simulate import check_sizes, run_simulation, world_hours
+    from gaelp.worlds.snapshot import save_worlds
+
+    check_sizes(worlds=worlds, users=users, days=days, runoff_days=runoff_days, budget=daily_budget_usd)
+    file = load(find_market(market))
+    make_policy(policy, file, seed)
+    settings: dict[str, Any] = {
+        "policy": policy,
+        "worlds": worlds,
+        "users": users,
+        "days": days,
+        "daily_budget_usd": daily_budget_usd,
+        "runoff_days": runoff_days,
+        "twin": not no_twin,
+    }
+    config = RunConfig(
+        command="simulate", settings=settings, seed=seed, market=market, market_sha256=file.sha256
+    )
+    with ExitStack() as stack:
+        run: Path | None = stack.enter_context(run_folder(folder, config)) if folder else None
+        with progress(
+            "simulating", world_hours(worlds, days, runoff_days, not no_twin), quiet=as_json
+        ) as tick:
+            simulation = run_simulation(
+                file,
+                policy,
+                n_worlds=worlds,
+                n_people=users,
+                days=days,
+                budget=daily_budget_usd,
+                seed=seed,
+                runoff_days=runoff_days,
+                twin=not no_twin,
+                tick=tick,
+                logger=say,
+                at_end=lambda now: save_worlds(now, run / WORLDS) if run else None,
+            )
+        figures = simulation.figures
+        if describe:
+            figures = figures | {"targets": _targets(simulation)}
+        if run:
+            write_json(run / RESULT, figures)
+    if as_json:
+        print_json(figures)
+    else:
+        _print(figures, folder)
+
+
+def _targets(simulation: Any) -> list[dict[str, Any]]:
+    from gaelp.evaluation.describe import checks
+
+    return [
+        {
+            "name": check.name,
+            "value": check.value,
+            "low": check.low,
+            "high": check.high,
+            "ok": check.ok,
+            "unit": check.unit,
+            "source": check.source,
+        }
+        for check in checks(simulation.flight, simulation.twin, simulation.runoff_days)
+    ]
+
+
+def _print(figures: dict[str, Any], folder: str | None) -> None:
+    from rich import box
+    from rich.table import Table
+
+    console = out()
+    title = "{policy} on {worlds} x {users:,} people of {market}, {days} days".format(**figures)
+    table = Table(title=title, box=box.SIMPLE_HEAD, show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for label, key, unit in _FIGURES:
+        table.add_row(label, show(figures[key], unit))
+    console.print(table)
+    console.print("attributed: last click within 30 days; incremental: less the same worlds without our ads")
+    if "targets" in figures:
+        console.print(_target_table(figures["targets"]))
+    if folder:
+        console.print(f"kept in {folder}; look at a person with: gaelp journeys show 17 --run {folder}")
+
+
+def _target_table(targets: list[dict[str, Any]]) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    reached = sum(target["ok"] for target in targets)
+    table = Table(
+        title=f"Targets of the market file: {reached} of {len(targets)} reached", box=box.SIMPLE_HEAD
+    )
+    for column, justify in (
+        ("target", "left"),
+        ("value", "right"),
+        ("band", "right"),
+        ("", "left"),
+        ("source", "left"),
+    ):
+        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    for target in targets:
+        value, band = show(target["value"]), f"{show(target['low'])} to {show(target['high'])}"
+        verdict = "not measured" if target["value"] is None else "ok" if target["ok"] else "off"
+        table.add_row(f"{target['name']}\n{target['unit']}", value, band, verdict, target["source"])
+    return table

@@ -1,0 +1,170 @@
+"""Policies by name or by checkpoint."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gaelp.agents.baselines import RandomPolicy
+from gaelp.agents.policy import Policy
+from gaelp.core.errors import BadInput, MismatchError
+from gaelp.core.files import write_text_atomic
+from gaelp.core.names import require_known
+from gaelp.core.words import LINES
+from gaelp.market.file import MarketFile
+from gaelp.worlds.tuned import tuned_for
+
+POLICIES = ("random", "fixed", "pacing", "static_lines")
+AGENTS = ("static_lines",)
+CHECKPOINT = "checkpoint.json"
+_HIGHEST_MULTIPLIER = 1000.0
+
+
+def make_policy(name_or_path: str, file: MarketFile, seed: int = 0) -> Callable[[], Policy]:
+    """Find a policy and return a function that makes a fresh one, tuned for this market.
+
+    Args:
+        name_or_path: one of `POLICIES`, a checkpoint, or a folder that holds a `checkpoint.json`.
+        file: the market it will fly on.
+        seed: for policies that draw at making; those here draw by the flight's seed.
+
+    Raises:
+        UnknownName: no policy is called that.
+        BadInput: the checkpoint cannot be read or says something impossible.
+        MismatchError: the checkpoint was trained on another market.
+    """
+    tuned = tuned_for(file)
+    if name_or_path == "random":
+        return RandomPolicy
+    if name_or_path == "fixed":
+        return tuned.fixed
+    if name_or_path == "pacing":
+        return tuned.pacing
+    if name_or_path == "static_lines":
+        path = committed_lines(file)
+        if not path.is_file():
+            raise BadInput(
+                "policy",
+                name_or_path,
+                f"needs {path.name} beside the market file, or a checkpoint's path",
+                "Train one: `gaelp train --agent static_lines --out runs/lines`, then name runs/lines.",
+            )
+    else:
+        path = _checkpoint_path(name_or_path)
+    multiplier = read_checkpoint(path, file)
+    return lambda: tuned.pacing(multiplier)
+
+
+def policy_label(name_or_path: str) -> str:
+    """What to call a policy in a table: its name, or its checkpoint's folder or file name.
+
+    >>> policy_label("pacing"), policy_label("runs/lines"), policy_label("runs/a/checkpoint.json")
+    ('pacing', 'lines', 'a')
+    """
+    if name_or_path in POLICIES:
+        return name_or_path
+    path = Path(name_or_path)
+    return path.parent.name if path.name == CHECKPOINT and path.parent.name else path.stem
+
+
+def committed_lines(file: MarketFile) -> Path:
+    """Where the committed `static_lines` of a market stand."""
+    return file.path.with_suffix(".static_lines.json")
+
+
+def write_checkpoint(
+    place: str | Path,
+    file: MarketFile,
+    line_multiplier: Mapping[str, float],
+    evidence: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a `static_lines` checkpoint.
+
+    Args:
+        place: a `.json` file, or a folder to hold `checkpoint.json`.
+        file: the market it was trained on.
+        line_multiplier: line name -> factor on the paced bid.
+        evidence: how it was found.
+
+    Returns:
+        The file written.
+    """
+    path = Path(place)
+    if path.suffix != ".json":
+        path = path / CHECKPOINT
+    data = {
+        "agent": "static_lines",
+        "market": file.name,
+        "market_sha256": file.sha256,
+        "line_multiplier": _checked_multiplier(path, line_multiplier),
+        "evidence": dict(evidence or {}),
+    }
+    write_text_atomic(path, json.dumps(data, indent=1, allow_nan=False) + "\n")
+    return path
+
+
+def read_checkpoint(path: Path, file: MarketFile) -> dict[str, float]:
+    """Read the line multipliers of a `static_lines` checkpoint.
+
+    Raises:
+        BadInput: it cannot be read or says something impossible.
+        MismatchError: it was trained on another market than `file`.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        agent, trained_on, multiplier = (data[key] for key in ("agent", "market_sha256", "line_multiplier"))
+        name = data.get("market", "")
+    except OSError:
+        raise BadInput("policy", str(path), "must be a readable checkpoint", "Check the path.") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        allowed = "must be JSON with agent, market_sha256 and line_multiplier"
+        raise BadInput("policy", str(path), allowed, "Train it again by `gaelp train`.") from None
+    require_known("agent", str(agent), AGENTS)
+    if trained_on != file.sha256:
+        raise MismatchError(
+            "policy",
+            f"{path.name} for market {name} {str(trained_on)[:12]}",
+            f"must be trained on {file.name} {file.sha256[:12]}",
+            "Train it on this market, or name the market it knows.",
+        )
+    return _checked_multiplier(path, multiplier)
+
+
+def _checkpoint_path(name_or_path: str) -> Path:
+    path = Path(name_or_path)
+    if path.is_dir():
+        if not (path / CHECKPOINT).is_file():
+            raise BadInput(
+                "policy",
+                name_or_path,
+                f"must hold a {CHECKPOINT}",
+                "Name the folder that `gaelp train --out` wrote.",
+            )
+        return path / CHECKPOINT
+    if path.is_file():
+        return path
+    if path.suffix == ".json" or len(path.parts) > 1:
+        allowed = "must be a checkpoint that exists"
+        raise BadInput(
+            "policy", name_or_path, allowed, f"Check the path, or name one of {', '.join(POLICIES)}."
+        )
+    require_known("policy", name_or_path, POLICIES)
+    raise AssertionError(name_or_path)  # every known name was answered before
+
+
+def _checked_multiplier(path: Path, multiplier: Any) -> dict[str, float]:
+    where = f"{path.name}: line_multiplier"
+    if not isinstance(multiplier, Mapping):
+        raise BadInput(where, multiplier, "must be a table of line names", "Train it again by `gaelp train`.")
+    known = [line.name for line in LINES]
+    found = {}
+    for name, value in multiplier.items():
+        require_known(f"{where}: line", name, known)
+        number = isinstance(value, int | float | np.floating) and not isinstance(value, bool)
+        if not number or not 0.0 <= value <= _HIGHEST_MULTIPLIER:
+            allowed = f"must be a number from 0 to {_HIGHEST_MULTIPLIER:g}"
+            raise BadInput(f"{where}.{name}", value, allowed, "Correct it or train again.")
+        found[str(name)] = float(value)
+    return found
