@@ -24,7 +24,10 @@ from gaelp.worlds.twins import outcome
 
 
 class Goal:
-    """Move `parameter` (all elements, or those at `index`) until `statistic` is `goal`."""
+    """Move `parameter` (all elements, or those at `index`) until `statistic` is `goal`.
+
+    A positive brand prior is moved by the ratio as well: near .5 a tenth more is a twentieth of a logit.
+    """
 
     def __init__(self, statistic: str, goal: float, parameter: str, index: list[int], power: float) -> None:
         self.statistic = statistic
@@ -44,8 +47,8 @@ def goals(cac: float, ltv: float, organic: float) -> list[Goal]:
         Goal("search_ctr", 0.0664, "search_click", [0, 1, 2], 1.0),
         Goal("social_ctr", 0.0182, "feed_click_odds", [0], 1.0),
         Goal("mean_ltv_usd", ltv, "value_segment", [], 1.0),
-        Goal("organic_sales_per_10k_month", organic, "buy_rate", [], 1.0),
-        Goal("incremental_cac_usd", cac, "goodwill_view", [], -1.3),
+        Goal("organic_sales_per_10k_month", organic, "brand_prior", [], 0.6),
+        Goal("incremental_cac_usd", cac, "goodwill_click", [], -0.9),
     ]
 
 
@@ -60,7 +63,10 @@ def measure(file: MarketFile, n_worlds: int, n_people: int) -> tuple[dict[str, f
     run_off(flight.market, 60)
     sums = {key: float(value.sum()) for key, value in outcome(flight, twin, 60).items()}
     found = statistics(flight, twin, 60)
-    found["incremental_cac_usd"] = sums["spend_usd"] / max(sums["incremental_conversions"], 1.0)
+    # expected decisions, the softmax before its draw: the same mean, a fraction of the noise
+    expected = float(flight.market.books.expected[:, 0, 0].sum() - twin.books.expected[:, 0, 0].sum())
+    found["incremental_cac_usd"] = sums["spend_usd"] / max(expected, 1.0)
+    found["incremental_cac_usd_booked"] = sums["spend_usd"] / max(sums["incremental_conversions"], 1.0)
     found["spend_share"] = sums["spend_usd"] / sums["budget_usd"]
     found["attributed_cac_usd"] = sums["spend_usd"] / max(sums["attributed_conversions"], 1.0)
     return found, median_prices(market_prices(flight, twin))

@@ -19,6 +19,7 @@ from gaelp.cli.console import (
     say,
 )
 
+PER_WORLD = "per_world.json"
 _SUITES = ("default",)
 _SPLITS = ("validation", "test")
 _OPENED = "the test split is opened; each opening belongs in docs/log.md with its date, commit and reason"
@@ -103,8 +104,7 @@ def evaluate_command(
         }
         if run:
             write_json(run / RESULT, result)
-            for name, sums in judged.results.items():
-                write_json(run / f"worlds_of_{name}.json", sums)
+            write_json(run / PER_WORLD, judged.results)
     if as_json:
         print_json(result)
     else:

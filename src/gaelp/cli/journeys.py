@@ -40,16 +40,20 @@ def show_command(
         print_json(told.as_dict())
         return
     console = out()
-    console.print(f"Person {told.person}, {told.facts['now']}", highlight=False)
+    console.print(f"Person {told.person}, {told.facts['now']}", highlight=False, soft_wrap=True)
     if told.facts["customer_of"]:
-        console.print("  customer of {customer_of}, decided {decided}".format(**told.facts), highlight=False)
+        console.print(
+            "  customer of {customer_of}, decided {decided}".format(**told.facts),
+            highlight=False,
+            soft_wrap=True,
+        )
     if told.facts["journey_open"]:
         text = "  a journey of {journey_days} days and {journey_touchpoints} touchpoints so far"
-        console.print(text.format(**told.facts), highlight=False)
+        console.print(text.format(**told.facts), highlight=False, soft_wrap=True)
     for when, what in told.events or [("", "nothing remembered")]:
-        console.print(f"  {when:32s} {what}", highlight=False)
+        console.print(f"  {when:32s} {what}", highlight=False, soft_wrap=True)
     truth = ", ".join(f"{name} {value}" for name, value in told.truth.items())
-    console.print(f"  truth, which no advertiser sees: {truth}", highlight=False)
+    console.print(f"  truth, which no advertiser sees: {truth}", highlight=False, soft_wrap=True)
 
 
 @journeys_app.command("stats")
@@ -88,10 +92,12 @@ def _print(found: dict[str, Any], advertiser: str) -> None:
         ("  mean days of the journey", "mean_journey_days"),
         ("  mean days from decision to booking", "mean_lag_days"),
     ):
-        console.print(f"{label}: {show(found[key])}", highlight=False)
+        console.print(f"{label}: {show(found[key])}", highlight=False, soft_wrap=True)
     for label, key in (("first", "first_channel"), ("last", "last_channel")):
         counts = ", ".join(f"{name} {count}" for name, count in found[key].items() if count)
-        console.print(f"{label} channel of these decisions: {counts or 'none'}", highlight=False)
+        console.print(
+            f"{label} channel of these decisions: {counts or 'none'}", highlight=False, soft_wrap=True
+        )
 
 
 class _Saved:

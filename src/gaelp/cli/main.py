@@ -3,7 +3,6 @@
 Heavy modules are imported inside the commands, so that help and bad input answer at once.
 """
 
-import importlib.util
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -12,10 +11,12 @@ import typer
 
 from gaelp import __version__
 from gaelp.cli.bench import bench_command
+from gaelp.cli.demo import demo_command
 from gaelp.cli.doctor import doctor_command
 from gaelp.cli.evaluate import evaluate_command
 from gaelp.cli.journeys import journeys_app
 from gaelp.cli.simulate import simulate_command
+from gaelp.cli.train import train_command
 from gaelp.core.errors import GaelpError
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -44,19 +45,13 @@ def root(
         raise typer.Exit
 
 
+app.command("demo")(demo_command)
 app.command("simulate")(simulate_command)
+app.command("train")(train_command)
 app.command("evaluate")(evaluate_command)
 app.command("bench")(bench_command)
 app.command("doctor")(doctor_command)
 app.add_typer(journeys_app, name="journeys")
-if importlib.util.find_spec("gaelp.cli.train"):
-    from gaelp.cli.train import train_command
-
-    app.command("train")(train_command)
-if importlib.util.find_spec("gaelp.cli.demo"):
-    from gaelp.cli.demo import demo_command
-
-    app.command("demo")(demo_command)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -75,7 +70,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except GaelpError as error:
         return _failed(str(error), error.exit_code)
     except _USAGE_ERROR as error:
-        return _failed(f"{error.format_message().rstrip('.')}. See `gaelp --help`.", BAD_INPUT)
+        said = error.format_message().rstrip(".") or "A sub-command is missing"
+        return _failed(f"{said}. See `gaelp --help`.", BAD_INPUT)
     except (KeyboardInterrupt, typer.Abort):
         return _failed("interrupted", INTERRUPTED)
     except BrokenPipeError:

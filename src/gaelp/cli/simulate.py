@@ -122,12 +122,14 @@ def simulate_command(
 
 
 def _targets(simulation: Any) -> list[dict[str, Any]]:
+    from math import isfinite
+
     from gaelp.evaluation.describe import checks
 
     return [
         {
             "name": check.name,
-            "value": check.value,
+            "value": check.value if check.value is not None and isfinite(check.value) else None,
             "low": check.low,
             "high": check.high,
             "ok": check.ok,
@@ -144,17 +146,20 @@ def _print(figures: dict[str, Any], folder: str | None) -> None:
 
     console = out()
     title = "{policy} on {worlds} x {users:,} people of {market}, {days} days".format(**figures)
-    table = Table(title=title, box=box.SIMPLE_HEAD, show_header=False)
+    console.print(title, highlight=False, soft_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, show_header=False)
     table.add_column()
     table.add_column(justify="right")
     for label, key, unit in _FIGURES:
         table.add_row(label, show(figures[key], unit))
     console.print(table)
-    console.print("attributed: last click within 30 days; incremental: less the same worlds without our ads")
+    note = "attributed: last click within 30 days; incremental: less the same worlds without our ads"
+    console.print(note, highlight=False, soft_wrap=True)
     if "targets" in figures:
         console.print(_target_table(figures["targets"]))
     if folder:
-        console.print(f"kept in {folder}; look at a person with: gaelp journeys show 17 --run {folder}")
+        text = f"kept in {folder}; look at a person with: gaelp journeys show 17 --run {folder}"
+        console.print(text, highlight=False, soft_wrap=True)
 
 
 def _target_table(targets: list[dict[str, Any]]) -> Any:
@@ -165,14 +170,11 @@ def _target_table(targets: list[dict[str, Any]]) -> Any:
     table = Table(
         title=f"Targets of the market file: {reached} of {len(targets)} reached", box=box.SIMPLE_HEAD
     )
-    for column, justify in (
-        ("target", "left"),
-        ("value", "right"),
-        ("band", "right"),
-        ("", "left"),
-        ("source", "left"),
-    ):
-        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    table.add_column("target", no_wrap=True)
+    table.add_column("value", justify="right", no_wrap=True)
+    table.add_column("band", justify="right", no_wrap=True)
+    table.add_column("")
+    table.add_column("source")
     for target in targets:
         value, band = show(target["value"]), f"{show(target['low'])} to {show(target['high'])}"
         verdict = "not measured" if target["value"] is None else "ok" if target["ok"] else "off"

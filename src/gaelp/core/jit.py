@@ -20,8 +20,14 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Final, TypeVar, overload
 
-import numba
-from numba.core import event
+# Numba's threads meet once per simulated hour, which lasts microseconds: threads that spin while they wait
+# for each other cost forty times that where another program wants the core. Read when the threads start.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import numba  # noqa: E402
+from llvmlite import ir  # noqa: E402
+from numba.core import cgutils, event, types  # noqa: E402
+from numba.extending import intrinsic  # noqa: E402
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -72,6 +78,29 @@ def jit(
             )
 
     return compile_lazily if fn is None else compile_lazily(fn)
+
+
+@intrinsic
+def prefetch(typing_context: Any, array: Any, row: Any, offset: Any) -> Any:  # pragma: no cover - compiled
+    """Inside a kernel: ask for the cache line `offset` bytes into row `row` of `array`, without waiting.
+
+    A hint for data that a loop will want some rounds later; it changes no result and cannot fault.
+    """
+    signature = types.void(array, types.int64, types.int64)
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        struct = context.make_array(sig.args[0])(context, builder, args[0])
+        stride = builder.extract_value(struct.strides, 0)
+        byte = ir.IntType(8)
+        start = builder.bitcast(struct.data, byte.as_pointer())
+        at = builder.gep(start, [builder.add(builder.mul(args[1], stride), args[2])])
+        number = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte.as_pointer(), number, number, number])
+        hint = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(hint, [at, number(1), number(3), number(1)])  # for writing, keep, data
+        return context.get_dummy_value()
+
+    return signature, generate
 
 
 @lru_cache(maxsize=1)
@@ -236,7 +265,7 @@ def _kernel_sources() -> list[Path]:
     found: set[str] = set()
     waiting = [name for name, path in modules.items() if _may_hold_kernels(path)]
     imports = {name: _imports(name, modules[name]) for name in waiting}
-    waiting = [name for name in waiting if __name__ in imports[name]]
+    waiting = [name for name in waiting if f"{__name__}.jit" in imports[name]]
     while waiting:
         name = waiting.pop()
         if name in found or name not in modules:

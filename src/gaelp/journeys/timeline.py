@@ -215,7 +215,8 @@ def timeline(
     book_hour, owner = int(person["book_hour"]), int(person["owner"])
     if owner >= 0:
         booked = "was booked" if book_hour <= hour else "will be booked"
-        events.append((book_hour, moment(clock, book_hour), f"the purchase {booked}"))
+        text = f"the purchase from {_brand(owner, brands)} {booked}"
+        events.append((book_hour, moment(clock, book_hour), text))
     for decision in decisions:
         if (line := int(decision["line"])) != NO_LINE:
             text = f"(credited by the last click within 30 days to {LINES[line].name})"

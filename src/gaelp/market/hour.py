@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numba import prange
 
-from gaelp.core.jit import jit
+from gaelp.core.jit import jit, prefetch
 from gaelp.core.random import bits, level, normal, subkey, uniform
 from gaelp.core.words import (
     DISPLAY_LINE,
@@ -60,6 +60,8 @@ N_SLOTS = 4
 CLICK_WINDOW = 30 * 24
 ENGAGED_WINDOW = 30 * 24
 P_MAX = 3.0 / 8.0
+LOOK_AHEAD = 6
+"""People ahead whose memory is asked for: about a microsecond, several times what memory takes."""
 MAX_LAG_HOURS = 4000.0
 
 # purposes of an hour's draws; RIVAL_NOISE must stay last (one more per five rivals)
@@ -816,17 +818,24 @@ def midnight(r, pop, rivals, books, w, day, adapt):
 
 @jit(borrows=True)
 def world_hour(
-    r, pop, rivals, books, controls, opp_bid, opp, w, hour, adapt, bids, quality, tie, winner, price
+    r, pop, rivals, books, controls, opp_bid, opp, w, hour, adapt, due, bids, quality, tie, winner, price
 ):
-    """One hour of one world."""
+    """One hour of one world: list who is due, then visit them, asking for memory some people ahead."""
     open_budgets(rivals, w, hour % 24, adapt)
     people, today = pop.people[w], pop.today[w]
     goodwill, memory = pop.goodwill[w], pop.memory[w]
-    bit = np.uint32(1) << np.uint32(hour % 24)
     hour_of_week = (r.start_hour_of_week + hour) % 168
+    n_due = 0
     for person in range(people.shape[0]):
-        if today[person] & bit == 0:
-            continue
+        due[n_due] = person  # overwritten unless the person is due: no branch to mispredict
+        n_due += (today[person] >> np.uint32(hour % 24)) & np.uint32(1)
+    for i in range(n_due):
+        ahead = due[min(i + LOOK_AHEAD, n_due - 1)]
+        prefetch(people, ahead, 0)
+        prefetch(people, ahead, 64)
+        prefetch(goodwill, ahead, 0)
+        prefetch(memory, ahead, 0)
+        person = np.int64(due[i])
         p = people[person]
         own_key = person_key(r, person, p.generation)
         key = subkey(own_key, hour)
@@ -872,10 +881,11 @@ def advance_hour(rules, pop, rivals, books, controls, opp_bid, opp_start, hour, 
     """
     n_brands = pop.goodwill.shape[2]
     for w in prange(rules.shape[0]):
+        due = np.empty(pop.today.shape[1] + 1, np.int32)
         bids = np.empty(n_brands)
         quality = np.empty(n_brands)
         tie = np.empty(0)
         winner = np.empty(N_SLOTS, np.int64)
         price = np.empty(N_SLOTS)
         world_hour(rules[w], pop, rivals, books, controls, opp_bid, opp_start[w], w, hour, adapt,
-                   bids, quality, tie, winner, price)  # fmt: skip
+                   due, bids, quality, tie, winner, price)  # fmt: skip

@@ -9,20 +9,20 @@ all a twin, a snapshot or a saved file is.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import numba
 import numpy as np
-from numba import prange
 from numpy.typing import NDArray
 
 from gaelp.core.errors import BadInput
-from gaelp.core.jit import jit
 from gaelp.core.words import N_LINES
 from gaelp.market.file import MarketFile, compile_rules
 from gaelp.market.hour import advance_hour, open_day
 from gaelp.market.listing import OPPORTUNITY, list_opportunities
 from gaelp.market.parameters import RULES
-from gaelp.market.people import enter, forget_seats
+from gaelp.market.people import populate
 from gaelp.market.rivals import STRATEGIES
 from gaelp.market.state import (
     AUCTION_OF_LINE,
@@ -85,7 +85,7 @@ class Market:
             goodwill=np.zeros((n_worlds, n_people, n_seats + n_rivals), np.float32),
             memory=np.zeros((n_worlds, n_people, n_seats), MEMORY),
         )
-        _populate(self.rules, self.pop)
+        populate(self.rules, self.pop)
         self.rivals = _new_rivals(self.worlds, n_people)
         self.books = _new_books(n_worlds, n_people, n_seats, n_rivals, truth_rows)
         self.books.rate[:] = self.rules["predict_prior"][:, None, list(AUCTION_OF_LINE)]
@@ -131,11 +131,13 @@ class Market:
             bids, starts = self._checked_bids(opportunity_bids)
         _refuse_bad_controls(controls)
         self._make_room()
-        advance_hour(self.rules, self.pop, self.rivals, self.books, controls, bids, starts, self.hour, adapt)
-        self.hour += 1
-        if self.hour % 24 == 0:
-            open_day(self.rules, self.pop, self.rivals, self.books, self.hour // 24, adapt)
-            self._learn_rates()
+        state = (self.rules, self.pop, self.rivals, self.books)
+        with _threads_for(self.n_worlds):
+            advance_hour(*state, controls, bids, starts, self.hour, adapt)
+            self.hour += 1
+            if self.hour % 24 == 0:
+                open_day(*state, self.hour // 24, adapt)
+                self._learn_rates()
 
     def opportunities(self) -> NDArray[np.void]:
         """Auctions that the coming hour will hold, in world and person order, as bidders see them.
@@ -240,12 +242,18 @@ class Market:
         self.books.rate[:] = (memory[..., 0] + weight) / (memory[..., 1] + weight / prior)
 
 
-@jit(parallel=True)
-def _populate(rules, pop):  # type: ignore[no-untyped-def]
-    for w in prange(rules.shape[0]):
-        for person in range(pop.people.shape[1]):
-            enter(rules[w], pop.people[w, person], person, 0)
-            forget_seats(pop.goodwill[w], pop.memory[w], person)
+@contextmanager
+def _threads_for(n_worlds: int) -> Iterator[None]:
+    """No more threads than worlds: waking one that has no work costs more than an hour of a small world."""
+    usual = numba.get_num_threads()
+    if n_worlds >= usual:
+        yield
+        return
+    numba.set_num_threads(n_worlds)
+    try:
+        yield
+    finally:
+        numba.set_num_threads(usual)
 
 
 def _new_rivals(worlds: Sequence[World], n_people: int) -> Rivals:

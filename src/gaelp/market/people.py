@@ -6,6 +6,7 @@ The kernel `live_one_day` runs once per person at midnight, before anything else
 import math
 
 import numpy as np
+from numba import prange
 
 from gaelp.core.jit import jit
 from gaelp.core.random import NORMAL_TABLE, bits, level, normal, subkey, uniform
@@ -188,3 +189,12 @@ def move_without_contact(r, p, u, day):
         p.stage += 1
     elif p.stage > UNAWARE and idle >= 168 and u > 1.0 - r.stage_down_day[p.stage - 1]:
         p.stage -= 1
+
+
+@jit(parallel=True)
+def populate(rules, pop):
+    """Fill every world with entrants of day 0."""
+    for w in prange(rules.shape[0]):
+        for person in range(pop.people.shape[1]):
+            enter(rules[w], pop.people[w, person], person, 0)
+            forget_seats(pop.goodwill[w], pop.memory[w], person)

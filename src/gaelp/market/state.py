@@ -16,20 +16,15 @@ RING = 12
 
 PERSON = np.dtype(
     [
+        # what every visit reads, in the first two cache lines
         ("visited", "u8"),  # bit b: brand b knows this person as a visitor
-        ("touches", "u4", RING),  # newest searches, clicks, visits, our impressions, mails: packed codes
         ("need", "f4"),
-        ("ln_need", "f4"),
         ("urgency", "f4"),
         ("activity", "f4"),
-        ("price_sensitivity", "f4"),
         ("attention", "f4"),
         ("affinity", "f4", 3),
-        ("exit_day", "i4"),
         ("last_contact", "i4"),
         ("journey_start", "i4"),
-        ("decision_hour", "i4"),
-        ("book_hour", "i4"),
         ("generation", "u2"),
         ("n_touches", "u2"),
         ("stage", "u1"),
@@ -42,6 +37,13 @@ PERSON = np.dtype(
         ("ring_at", "u1"),
         ("first_channel", "u1"),
         ("last_channel", "u1"),
+        # what a night or a purchase reads
+        ("ln_need", "f4"),
+        ("price_sensitivity", "f4"),
+        ("exit_day", "i4"),
+        ("decision_hour", "i4"),
+        ("book_hour", "i4"),
+        ("touches", "u4", RING),  # newest searches, clicks, visits, our impressions, mails: packed codes
     ],
     align=True,
 )

@@ -180,9 +180,9 @@ def _read(folder: Path, name: str, dtype: np.dtype[Any], mapped: bool = False) -
     try:
         array = np.load(path, allow_pickle=False, mmap_mode="r" if mapped else None)
     except (OSError, ValueError, EOFError) as error:
-        raise BadInput("run", str(path), f"must be a whole array ({error})", _REMEDY) from None
+        raise BadInput(path.name, str(folder), f"must be a whole array ({error})", _REMEDY) from None
     if _shape_of(array.dtype) != _shape_of(dtype):
-        raise MismatchError("run", str(path), "must have this version's fields", _REMEDY)
+        raise MismatchError(path.name, str(folder), "must have this version's fields", _REMEDY)
     # The file does not say that records are aligned, and kernels compiled for aligned ones ask.
     return array.view(dtype)
 

@@ -20,20 +20,22 @@ class Sales:
 
     decisions: Floats
     booked: Floats
-    booked_at_end: Floats
+    attributed_at_end: Floats
     revenue_usd: Floats
     attributed: Floats
     attributed_revenue_usd: Floats
+    organic: Floats
 
 
 def sales_of(market: Market, start: int, campaign_end: int, horizon: int, seat: int = 0) -> Sales:
     """Count a seat's sales.
 
     `decisions` and `booked` count every decision made from `start` to `horizon`, `booked` those booked by
-    then; attributed ones were made during the campaign after a click within 30 days (last click), and are
-    booked by the horizon.
+    then. Attributed ones were made during the campaign after a click of ours within 30 days (last click; the
+    platform counts clicks from before the campaign too) and are booked by the horizon; organic ones are the
+    campaign's others.
     """
-    columns = np.zeros((6, market.n_worlds))
+    columns = np.zeros((7, market.n_worlds))
     for w in range(market.n_worlds):
         made = market.decisions(w)
         made = made[(made["brand"] == seat) & (made["hour"] >= start) & (made["hour"] < horizon)]
@@ -43,10 +45,11 @@ def sales_of(market: Market, start: int, campaign_end: int, horizon: int, seat: 
         columns[:, w] = (
             made.size,
             booked.sum(),
-            (made["book_hour"] < campaign_end).sum(),
+            (clicked & (made["book_hour"] < campaign_end)).sum(),
             value[booked].sum(),
             clicked.sum(),
             value[clicked].sum(),
+            (booked & (made["hour"] < campaign_end) & ~clicked).sum(),
         )
     return Sales(*columns)
 
@@ -85,8 +88,8 @@ def outcome(flight: Flight, twin: Market | None, runoff_days: int) -> dict[str, 
         "attributed_conversions": ours.attributed,
         "revenue_usd": ours.attributed_revenue_usd,
         "booked_conversions": ours.booked,
-        "conversions_at_end": ours.booked_at_end,
-        "organic_conversions": ours.booked - ours.attributed,
+        "conversions_at_end": ours.attributed_at_end,
+        "organic_conversions": ours.organic,
         "decisions": ours.decisions,
     }
     if twin is not None:

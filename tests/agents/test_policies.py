@@ -1,0 +1,77 @@
+"""One contract for every policy: it proposes for all worlds, within sense, and repeats itself."""
+
+import numpy as np
+import pytest
+
+from gaelp.agents.baselines import FixedPolicy, PacingPolicy, RandomPolicy
+from gaelp.agents.policy import Brief, View
+from gaelp.core.errors import BadInput
+from gaelp.core.words import N_LINES
+
+POLICIES = {"random": RandomPolicy, "fixed": FixedPolicy, "pacing": PacingPolicy}
+
+
+def brief(n_worlds=3, seeds=(11, 12, 13)):
+    return Brief(
+        n_worlds=n_worlds,
+        daily_budget_usd=np.full(n_worlds, 50.0),
+        reference_price_usd=np.linspace(0.5, 5.0, N_LINES),
+        attributed_value_usd=np.ones(N_LINES),
+        traffic=np.ones((n_worlds, 168)),
+        ltv_usd=180.0,
+        cac_target_usd=100.0,
+        seed=7,
+        world_seeds=np.array(seeds[:n_worlds]),
+    )
+
+
+def view(hour=0, n_worlds=3, spend=0.0):
+    zero = np.zeros((n_worlds, N_LINES))
+    return View(
+        hour=hour, hour_of_week=hour % 168, spend_usd=zero + spend / N_LINES, clicks=zero, impressions=zero,
+        wins=zero, opportunities=zero, conversions=zero,
+    )  # fmt: skip
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize("name", POLICIES)
+def test_check_policy(name):
+    policy = POLICIES[name]()
+    with pytest.raises(BadInput, match="must see a brief"):
+        policy.act(view())
+    runs = []
+    for _ in range(2):
+        policy.start(brief())
+        runs.append([policy.act(view(hour)) for hour in range(30)])
+    for first, second in zip(*runs, strict=True):
+        np.testing.assert_array_equal(first.bid_usd, second.bid_usd)
+        assert first.bid_usd.shape == (3, N_LINES)
+        assert (first.bid_usd >= 0).all()
+        assert np.isfinite(first.bid_usd).all()
+        np.testing.assert_array_equal(first.daily_budget_usd, 50.0)
+    alone = POLICIES[name]()
+    alone.start(brief(1))
+    for hour in range(30):
+        np.testing.assert_array_equal(alone.act(view(hour, 1)).bid_usd[0], runs[0][hour].bid_usd[0])
+
+
+def test_random_spreads_log_uniformly_between_a_quarter_and_four_times_the_price():
+    policy = RandomPolicy()
+    policy.start(brief())
+    ratio = np.concatenate([policy.act(view(h)).bid_usd / brief().reference_price_usd for h in range(200)])
+    logs = np.log(ratio) / np.log(4.0)
+    assert abs(logs).max() <= 1.0
+    assert abs(logs.mean()) < 4 * np.sqrt(1 / 3 / logs.size)
+    assert abs(logs.var() - 1 / 3) < 0.02
+
+
+def test_pacing_raises_its_bids_while_it_underspends_and_lowers_them_after():
+    policy = PacingPolicy()
+    policy.start(brief())
+    first = policy.act(view(0)).bid_usd[0, 0]
+    for hour in range(1, 10):
+        low = policy.act(view(hour, spend=0.0)).bid_usd[0, 0]
+    for hour in range(10, 20):
+        high = policy.act(view(hour, spend=20.0)).bid_usd[0, 0]
+    assert low > first > 0
+    assert high < low

@@ -1,0 +1,84 @@
+"""`static_lines`: its numbers, its checkpoints, and that it learns what there is to learn."""
+
+import json
+
+import numpy as np
+import pytest
+
+from gaelp.agents.baselines import PacingPolicy
+from gaelp.core.errors import BadInput, HeldOutError
+from gaelp.core.words import EMAIL_LINE, LINES
+from gaelp.learning.cem import cross_entropy
+from gaelp.learning.practice import Practice
+from gaelp.learning.static_lines import N_NUMBERS, line_factors, train
+from gaelp.market.file import load
+from gaelp.worlds.splits import training_worlds
+from gaelp.worlds.tuned import Tuned
+
+MARKET = "markets/family_safety.toml"
+TINY = {"n_worlds": 1, "n_people": 300, "days": 2, "n_tries": 6}
+
+
+def test_a_line_moves_with_its_group_and_the_device_tilt():
+    numbers = np.zeros((1, N_NUMBERS))
+    numbers[0, 4] = 1.0
+    numbers[0, -1] = 0.5
+    factors = line_factors(numbers)[0]
+    by_name = {line.name: f for line, f in zip(LINES, factors, strict=True)}
+    assert by_name["social_new_mobile"] == pytest.approx(np.exp(1.25))
+    assert by_name["social_new_desktop"] == pytest.approx(np.exp(0.75))
+    assert by_name["search_generic_desktop"] == pytest.approx(np.exp(-0.25))
+    assert factors[EMAIL_LINE] == 1.0
+
+
+def test_cross_entropy_finds_the_better_arm_under_noise():
+    generator = np.random.default_rng(0)
+    rounds = cross_entropy(
+        lambda tries, _: -((tries[:, 0] - 1.0) ** 2) + 0.1 * generator.standard_normal(len(tries)),
+        np.zeros(1), np.ones(1), n_tries=60, n_elite=12, seed=3, stop=lambda n, _: n >= 12,
+    )  # fmt: skip
+    assert abs(rounds[-1].mean[0] - 1.0) < 0.15
+
+
+def test_training_is_repeatable_and_a_resume_goes_on(tmp_path):
+    file = load(MARKET)
+    once = train(file, tuned=Tuned(), epochs=2, minutes=None, seed=4, out=tmp_path / "a", **TINY)
+    again = train(file, tuned=Tuned(), epochs=2, minutes=None, seed=4, **TINY)
+    assert once["line_multiplier"] == again["line_multiplier"]
+    longer = train(
+        file, tuned=Tuned(), epochs=3, minutes=None, seed=4, out=tmp_path / "a", resume=True, **TINY
+    )
+    assert longer["epochs"] == 3
+    assert longer["history"][:2] == once["history"]
+    rows = (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(row)["epoch"] for row in rows] == [1, 2, 3]
+
+
+def test_training_refuses_test_worlds_and_a_resume_without_a_checkpoint(tmp_path):
+    file = load(MARKET)
+    with pytest.raises(HeldOutError, match="must be train or validation"):
+        training_worlds(file, "test", 1)
+    with pytest.raises(BadInput, match="needs a checkpoint"):
+        train(file, tuned=Tuned(), epochs=1, minutes=None, out=tmp_path, resume=True, **TINY)
+    with pytest.raises(BadInput, match="either epochs or minutes"):
+        train(file, tuned=Tuned(), epochs=None, minutes=None, **TINY)
+
+
+def test_settings_tried_together_score_as_alone():
+    """A batch of tries is worlds side by side: nobody's score depends on its neighbours."""
+    practice = Practice(load(MARKET), n_worlds=2, n_people=500, days=2, runoff_days=2)
+    factors = line_factors(np.array([np.zeros(N_NUMBERS), np.full(N_NUMBERS, 0.5)]))
+    both, _ = practice.try_out(lambda _: PacingPolicy(factor=np.repeat(factors, 2, axis=0)), 2)
+    alone, _ = practice.try_out(lambda _: PacingPolicy(factor=factors[1:]), 1)
+    assert both.spend_usd[1] == alone.spend_usd[0]
+    assert both.profit_usd[1] == alone.profit_usd[0]
+
+
+def test_a_policy_that_throws_its_money_away_scores_under_pacing():
+    """Own-brand search causes almost nothing, so a line multiplier that lives on it must lose."""
+    practice = Practice(load(MARKET), n_worlds=4, n_people=3_000, days=14)
+    wasteful = np.full((1, len(LINES)), 0.02)
+    wasteful[0, 6:8] = 20.0
+    factors = np.concatenate([np.ones((1, len(LINES))), wasteful])
+    scores, _ = practice.try_out(lambda _: PacingPolicy(factor=np.repeat(factors, 4, axis=0)), 2)
+    assert scores.objective[0] > scores.objective[1]
