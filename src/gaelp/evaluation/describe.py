@@ -7,19 +7,12 @@ from numpy.typing import NDArray
 
 from gaelp.core.words import LINES, Channel
 from gaelp.market.market import Market
-from gaelp.market.state import (
-    AUCTION_OF_LINE,
-    CLICKS,
-    IMPRESSIONS,
-    PRICE_BINS,
-    PRICE_STEP,
-)
+from gaelp.market.state import AUCTION_OF_LINE, IMPRESSIONS, PRICE_BINS, PRICE_STEP
 from gaelp.market.tables import display_price_quantiles, hour_of_week
 from gaelp.worlds.flight import Flight
 from gaelp.worlds.twins import sales_of
 
 Floats = NDArray[np.float64]
-_CHANNEL = np.array([int(line.channel) for line in LINES])
 _AUCTION = np.array(AUCTION_OF_LINE)
 AUCTION_KINDS = ("search", "social", "video", "display")
 DISPLAY_PROBABILITIES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -101,15 +94,10 @@ def statistics(flight: Flight, twin: Market | None, runoff_days: int) -> dict[st
             for p, q in zip(DISPLAY_PROBABILITIES, quantile / quantile[2], strict=True):
                 if p != 0.5:
                     found[f"display_price_q{round(100 * p):02d}"] = float(q)
-    for kind, channels in (
-        ("search", [Channel.SEARCH]),
-        ("social", [Channel.SOCIAL]),
-        ("video", [Channel.VIDEO]),
-        ("display", [Channel.DISPLAY, Channel.RETARGETING]),
-    ):
-        which = np.isin(_CHANNEL, channels)
-        if report[which, IMPRESSIONS].sum() > 0:
-            found[f"{kind}_ctr"] = report[which, CLICKS].sum() / report[which, IMPRESSIONS].sum()
+    shown = flight.ads.sum(axis=0).astype(float)  # all bidders, so that our choice of lines does not matter
+    for a, kind in enumerate(AUCTION_KINDS):
+        if shown[a, 0] > 0:
+            found[f"{kind}_ctr"] = shown[a, 1] / shown[a, 0]
     found["opportunities_per_person_day"] = flight.opportunities.sum() / people / (flight.hours / 24.0)
     found["impressions_per_person_month"] = report[:, IMPRESSIONS].sum() / people / months
     found["hour_of_week_distance"] = hour_distance(flight)

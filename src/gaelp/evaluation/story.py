@@ -107,7 +107,7 @@ def narrowed(flight: Flight, snapshot: Market, n_worlds: int) -> tuple[Flight, M
     """The first `n_worlds` of a flight and of its snapshot, for replays that need not be many."""
     n = min(n_worlds, snapshot.n_worlds)
     few = Flight(**{**vars(flight)})
-    for name in ("daily_budget_usd", "spend_micros", "bid", "report", "prices", "prices_before", "rival_bid", "opportunities"):
+    for name in ("daily_budget_usd", "spend_micros", "bid", "report", "prices", "prices_before", "ads", "rival_bid", "opportunities"):
         setattr(few, name, getattr(flight, name)[:n])
     few.replay_bid = flight.replay_bid[:, :n]
     few.replay_active = flight.replay_active[:, :n]

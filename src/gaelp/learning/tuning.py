@@ -17,7 +17,7 @@ from gaelp.core.words import N_LINES
 from gaelp.learning.practice import Practice
 from gaelp.market.file import MarketFile
 from gaelp.market.state import SPEND
-from gaelp.worlds.flight import Tick
+from gaelp.worlds.flight import Flight, Tick
 from gaelp.worlds.tuned import Tuned
 from gaelp.worlds.twins import attributed_by_line
 
@@ -63,7 +63,8 @@ def tune(
         return float(max(rows, key=lambda row: row["objective"])["value"])
 
     found = replace(found, fixed_multiplier=best_of("fixed", FIXED_GRID, lambda v: FixedPolicy(multiplier=v)))
-    found = replace(found, attributed_value=_attributed_value(practice, file))
+    _, flight = practice.try_out(lambda _: PacingPolicy(), 1, tick)
+    found = replace(found, attributed_value=attributed_value(flight, practice.runoff_days))
     practice.tuned = found
     step = best_of(
         "pacing step", STEP_GRID, lambda v: PacingPolicy(settings=PacingSettings(step=v), value_weight=0.0)
@@ -75,16 +76,17 @@ def tune(
     return replace(found, settings=settings, value_weight=weight), evidence
 
 
-def _attributed_value(practice: Practice, file: MarketFile) -> np.ndarray:
-    """(n_lines,) attributed value per dollar of plain pacing, relative, shrunk towards the mean."""
-    _, flight = practice.try_out(lambda _: PacingPolicy(), 1)
+def attributed_value(flight: Flight, runoff_days: int) -> np.ndarray:
+    """(n_lines,) attributed conversions per dollar of a flight, relative and shrunk towards the account's mean.
+
+    Args:
+        flight: of plain pacing, over all worlds of its batch. runoff_days: lived since its end.
+    """
     end = flight.start + flight.hours
-    horizon = end + practice.runoff_days * 24
-    conversions = attributed_by_line(flight.market, flight.start, end, horizon).sum(axis=0)
+    conversions = attributed_by_line(flight.market, flight.start, end, end + runoff_days * 24).sum(axis=0)
     spend = flight.report[..., SPEND].sum(axis=0) / MICROS_PER_USD
     mean_rate = conversions.sum() / max(spend.sum(), 1e-9)
     weight = 5.0  # conversions' worth of the account's mean
-    rate = (conversions + weight) / (spend + weight / mean_rate)
-    value: np.ndarray = rate / mean_rate
+    value: np.ndarray = (conversions + weight) / (spend + weight / mean_rate) / mean_rate
     assert value.shape == (N_LINES,)
     return value

@@ -396,6 +396,7 @@ def feed(r, p, pop, rivals, books, controls, opp_bid, opp, w, person, key, activ
     b = winner[0]
     paid = price[0]
     count_price(books, w, line_of_first, kind, paid)
+    books.ads[w, kind, 0] += 1
     u = uniform(key, _VIEW)
     seen = u < r.viewability[activity] * p.attention
     odds = r.feed_click_odds[activity] * r.click_stage[p.stage] * r.click_segment[p.segment]
@@ -429,6 +430,8 @@ def feed(r, p, pop, rivals, books, controls, opp_bid, opp, w, person, key, activ
     if not seen:
         return 0.0, False
     clicked = uniform(key, _CLICK) < odds / (1.0 + odds)
+    if clicked:
+        books.ads[w, kind, 1] += 1
     if books.truth.shape[1] > 0:
         note(books.truth, books.n_truth, w, T_AD, hour, person, p, line, activity, b, creative,
              1 if clicked else 0, views, odds, paid, who)  # fmt: skip
@@ -538,6 +541,7 @@ def search(r, p, pop, rivals, books, controls, opp_bid, opp, w, person, own_key,
         b = winner[s]
         if b < 0:
             break
+        books.ads[w, 0, 0] += 1
         chance = r.position[s] * r.click_segment[p.segment] * r.click_class[device_class]
         if named < 0:
             chance *= r.search_click[query]
@@ -566,6 +570,7 @@ def search(r, p, pop, rivals, books, controls, opp_bid, opp, w, person, own_key,
             note(books.truth, books.n_truth, w, T_AD, hour, person, p, line, 3 + s, b, 0, 1 if hit else 0,
                  used - before, 1.0 if b == named else (0.5 if named >= 0 else 0.0), price[s], chance)  # fmt: skip
     if clicked >= 0:
+        books.ads[w, 0, 1] += 1
         pressure += r.stage_up_visit[step]
         b = winner[clicked]
         if b < n_seats:

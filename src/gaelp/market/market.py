@@ -292,6 +292,7 @@ def _new_books(n_worlds: int, n_people: int, n_seats: int, n_rivals: int, truth_
         spent_today=np.zeros(lines[:2], np.int64),
         line_spent_today=np.zeros(lines, np.int64),
         prices=np.zeros((n_worlds, N_LINES, PRICE_BINS), np.int64),
+        ads=np.zeros((n_worlds, 4, 2), np.int64),
         expected=np.zeros((n_worlds, n_seats, 2)),
         sales=np.zeros((n_worlds, n_seats + n_rivals + 1), np.int64),
         activity=np.zeros((n_worlds, 6), np.int64),

@@ -152,6 +152,7 @@ class Books(NamedTuple):
     spent_today: NDArray[np.int64]  # (W, K) micros
     line_spent_today: NDArray[np.int64]  # (W, K, L) micros
     prices: NDArray[np.int64]  # (W, L, PRICE_BINS) paid prices of all bidders, by seat 0's line
+    ads: NDArray[np.int64]  # (W, 4, 2) impressions and clicks of all bidders by auction kind
     expected: NDArray[np.float64]  # (W, K, 2) decisions and their value in USD before the last draw
     sales: NDArray[np.int64]  # (W, B + 1) decisions by brand, last: none
     activity: NDArray[np.int64]  # (W, 6) by kind

@@ -44,7 +44,8 @@ class Flight:
         bid: (n_worlds, hours, n_lines) as approved.
         report: (n_worlds, n_lines, fields) counters of the flight.
         prices: (n_worlds, n_lines, bins) paid prices of all bidders during the flight.
-        prices_before: the same since the worlds began, at the start of the flight.
+        ads: (n_worlds, 4, 2) impressions and clicks of all bidders by auction kind, during the flight.
+        prices_before: paid prices since the worlds began, at the start of the flight.
         rival_bid: (n_worlds, days, n_rivals) mean multiplier x pace over lines.
         replay_bid, replay_active: rivals' bids by day and activity by hour, for a replay.
         opportunities: (n_worlds, hours) auctions on the seat's lines.
@@ -62,6 +63,7 @@ class Flight:
     report: NDArray[np.int64]
     prices: NDArray[np.int64]
     prices_before: NDArray[np.int64]
+    ads: NDArray[np.int64]
     rival_bid: Floats
     replay_bid: NDArray[np.float64]
     replay_active: NDArray[np.uint8]
@@ -194,6 +196,7 @@ def fly(
         report=first,
         prices=prices,
         prices_before=prices,
+        ads=market.books.ads.copy(),
         rival_bid=np.zeros((n_worlds, days, market.n_rivals)),
         replay_bid=np.zeros((days, *market.rivals.bid.shape) if keep_bids else (0,)),
         replay_active=np.zeros((hours if keep_bids else 0, n_worlds, market.n_rivals), np.uint8),
@@ -236,6 +239,7 @@ def fly(
         tick(n_worlds)
     flight.report = platform.report() - first
     flight.prices = market.books.prices - prices
+    flight.ads = market.books.ads - flight.ads
     flight.rivals_after = Rivals(*(array.copy() for array in market.rivals))
     for w in range(n_worlds):
         flight.stages[w] = np.bincount(market.pop.people["stage"][w], minlength=len(Stage))
