@@ -98,9 +98,7 @@ def write_values(path: Path, values: dict[str, np.ndarray], file: MarketFile) ->
         else:
             cells = ", ".join(f"{key} = {v:.6g}" for key, v in zip(axes[0], value.tolist(), strict=True))
             shown = f"{{ {cells} }}"
-        text = re.sub(
-            rf"(\[parameters\.{name}\]\nvalue = )[^\n]*", lambda m, s=shown: m.group(1) + s, text
-        )
+        text = re.sub(rf"(\[parameters\.{name}\]\nvalue = )[^\n]*", lambda m, s=shown: m.group(1) + s, text)
     path.write_text(text)
 
 
@@ -124,7 +122,11 @@ def main() -> None:
     parser.add_argument("--cac", type=float, default=117.0)
     parser.add_argument("--organic", type=float, default=400.0)
     parser.add_argument("--damping", type=float, default=0.7)
+    parser.add_argument("--reference-only", action="store_true", help="measure median prices, move nothing")
     given = parser.parse_args()
+    if given.reference_only:
+        write_reference(given.market, measure(load(given.market), given.worlds, given.users)[1])
+        return
     for round_ in range(given.rounds):
         file = load(given.market)
         found, prices = measure(file, given.worlds, given.users)

@@ -1,7 +1,7 @@
 """Write docs/reference/market.md from the market file, so that the table cannot be older than the file.
 
-    python docs/reference/build_market.py            # writes it
-    python docs/reference/build_market.py --check    # exits 1 where it is out of date
+python docs/reference/build_market.py            # writes it
+python docs/reference/build_market.py --check    # exits 1 where it is out of date
 """
 
 import sys
@@ -37,9 +37,14 @@ def cells(file: MarketFile, name: str, axes: tuple[str, ...]) -> str:
     return "; ".join(f"{key} {row}" for key, row in zip(names, rows, strict=True))
 
 
+def heading(*columns: str) -> list[str]:
+    """The first two rows of a table."""
+    return ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+
+
 def page(file: MarketFile) -> str:
     """The whole page."""
-    lines = [HEAD, "| parameter | what | value | unit | range | strength | source |", "|---|---|---|---|---|---|---|"]
+    lines = [HEAD, *heading("parameter", "what", "value", "unit", "range", "strength", "source")]
     for p in PARAMETERS:
         stated = file.parameters[p.name]
         strength = stated.strength + (", **solved**" if stated.solved else "")
@@ -48,19 +53,23 @@ def page(file: MarketFile) -> str:
             f"{stated.low:g} to {stated.high:g}", strength, stated.source,
         )  # fmt: skip
         lines.append("| " + " | ".join(text.replace("|", "\\|") for text in row) + " |")
-    lines += ["", "## Targets", "", "| statistic | band | unit | source |", "|---|---|---|---|"]
+    lines += ["", "## Targets", "", *heading("statistic", "band", "unit", "source")]
     for t in file.targets.values():
         lines.append(f"| `{t.name}` | {t.low:g} to {t.high:g} | {t.unit} | {t.source} |")
-    lines += ["", "## Rivals", "", "| name | strategy | strength | prior | price | USD a day per 1,000 people |", "|---|---|---|---|---|---|"]  # fmt: skip
+    columns = ("name", "strategy", "strength", "prior", "price", "USD a day per 1,000 people")
+    lines += ["", "## Rivals", "", *heading(*columns)]
     for r in file.rivals:
         lines.append(
-            f"| {r.name} | {r.strategy} | {r.strength:g} | {r.prior:g} | {r.price_index:g} | {r.budget_usd_per_1000:g} |"
+            f"| {r.name} | {r.strategy} | {r.strength:g} | {r.prior:g} | {r.price_index:g} "
+            f"| {r.budget_usd_per_1000:g} |"
         )
-    lines += ["", "## How much held-out worlds differ", "", "| parameter | sigma of the log-normal factor |", "|---|---|"]  # fmt: skip
+    lines += ["", "## How much held-out worlds differ", ""]
+    lines += heading("parameter", "sigma of the log-normal factor")
     lines += [f"| `{name}` | {sigma:g} |" for name, sigma in file.spread.items()]
-    lines += ["", "## What reaches the advertiser", "", "| channel | event | sight | delay, hours |", "|---|---|---|---|"]  # fmt: skip
+    lines += ["", "## What reaches the advertiser", "", *heading("channel", "event", "sight", "delay, hours")]
     for channel, events in file.visibility.items():
-        lines += [f"| {channel} | {event} | {sight} | {delay:g} |" for event, (sight, delay) in events.items()]
+        for event, (sight, delay) in events.items():
+            lines.append(f"| {channel} | {event} | {sight} | {delay:g} |")
     return "\n".join(lines) + "\n"
 
 

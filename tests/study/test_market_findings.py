@@ -65,9 +65,7 @@ def test_upper_funnel_spend_sells_later_than_lower_funnel_spend():
         lines = np.isin(CHANNEL, [int(channel) for channel in channels])
         platform = SimulatedPlatform(flown)
         reference = tuned_for(file)
-        brief_bid = 2.5 * np.array(
-            [file.reference_price_usd.get(line.name, 0.0) for line in LINES]
-        )
+        brief_bid = 2.5 * np.array([file.reference_price_usd.get(line.name, 0.0) for line in LINES])
         counts = np.zeros((market.n_worlds, days))
         for hour in range(days * 24):
             on = hour < 7 * 24
@@ -121,7 +119,9 @@ def test_rivals_that_learn_bid_harder_for_the_people_they_lose():
     crisis = seen[..., 1].sum(axis=0) / np.maximum(seen[..., 0].sum(axis=0), 1.0)
     average = seen[..., 1].sum() / seen[..., 0].sum()
     heavy = crisis > 1.25 * average
-    print(f"\ncrisis share {average:.3f}; over-represented on {[LINES[i].name for i in np.flatnonzero(heavy)]}")
+    print(
+        f"\ncrisis share {average:.3f}; over-represented on {[LINES[i].name for i in np.flatnonzero(heavy)]}"
+    )
     assert heavy.any()
 
     def change(bids):

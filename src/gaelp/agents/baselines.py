@@ -31,12 +31,8 @@ class RandomPolicy:
     def act(self, view: View) -> ProposedControls:
         """Draw every line's bid anew; the draws of a world do not depend on its neighbours."""
         brief = _begun(self._brief)
-        draws = np.array(
-            [
-                np.random.default_rng((named_seed("random", brief.seed, int(seed)), view.hour)).random(N_LINES)
-                for seed in brief.world_seeds
-            ]
-        )
+        keys = [(named_seed("random", brief.seed, int(seed)), view.hour) for seed in brief.world_seeds]
+        draws = np.array([np.random.default_rng(key).random(N_LINES) for key in keys])
         factor = np.exp((2.0 * draws - 1.0) * math.log(4.0))
         return propose(factor * brief.reference_price_usd, brief.daily_budget_usd)
 
@@ -89,9 +85,7 @@ class PacingPolicy:
         if factor is None:
             factor = np.array([[self.line_multiplier.get(line.name, 1.0) for line in LINES]])
         self._base = brief.reference_price_usd * lean * factor
-        self._pacer = DualPacer(
-            self.settings, brief.traffic, brief.daily_budget_usd, brief.cac_target_usd
-        )
+        self._pacer = DualPacer(self.settings, brief.traffic, brief.daily_budget_usd, brief.cac_target_usd)
         self._brief = brief
 
     def act(self, view: View) -> ProposedControls:

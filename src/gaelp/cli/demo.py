@@ -34,7 +34,6 @@ def demo_command(
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    from gaelp.core.jit import watch_compilation
     from gaelp.evaluation.judge import judge, world_hours
     from gaelp.evaluation.leaderboard import as_table
     from gaelp.evaluation.report import write
@@ -42,6 +41,7 @@ def demo_command(
     from gaelp.learning.static_lines import train
     from gaelp.market.file import load
     from gaelp.worlds.registry import make_policy
+    from gaelp.worlds.simulate import compile_market
     from gaelp.worlds.splits import split_worlds
     from gaelp.worlds.tuned import tuned_for
 
@@ -60,7 +60,13 @@ def demo_command(
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        _compile(progress, file, watch_compilation)
+
+        def say(text: str) -> None:
+            progress.console.print(f"  {text}", highlight=False)
+
+        task = progress.add_task("Loading kernels", total=None)
+        compile_market(file, say)
+        progress.update(task, total=1, completed=1)
         task = progress.add_task("Training static_lines", total=100.0)
 
         def trained(done: Round) -> None:
@@ -104,18 +110,6 @@ def demo_command(
     if as_json:
         payload = {"seconds": round(seconds, 1), "report": str(out / "report.html"), **board}
         sys.stdout.write(json.dumps(payload) + "\n")
-
-
-def _compile(progress: Any, file: Any, watch: Any) -> None:
-    """Load the kernels, saying so if they have to be compiled first."""
-    from gaelp.market.market import Market, World
-    from gaelp.platforms.simulated import SimulatedPlatform
-
-    task = progress.add_task("Loading kernels", total=None)
-    note = "  compiling the kernels, once, about a minute"
-    with watch(lambda: progress.console.print(note, highlight=False)):
-        SimulatedPlatform(Market([World(file, 0)], n_people=1)).advance()
-    progress.update(task, total=1, completed=1)
 
 
 def _report(

@@ -85,7 +85,8 @@ class Gate:
             code = "budget_negative" if np.isfinite(budget_usd[w]) and budget_usd[w] < 0 else code
             denials.append(Denial(code, int(w), -1, int(cap[w]) / MICROS_PER_USD, float(budget_usd[w])))
         # floor, so that rounding can never pass the cap; the clip comes before the cast to integers
-        return np.floor(np.clip(wanted, 0, cap.astype(float))).astype(np.int64).clip(0, cap)
+        whole: NDArray[np.int64] = np.floor(np.clip(wanted, 0, cap.astype(float))).astype(np.int64)
+        return whole.clip(0, cap)
 
 
 def _within(values: Floats, cap: Floats, name: str, denials: list[Denial]) -> Floats:

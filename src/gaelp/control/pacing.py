@@ -60,9 +60,7 @@ class DualPacer:
         self._cost = np.zeros(daily_budget_usd.shape)
         self._conversions = np.zeros(daily_budget_usd.shape)
 
-    def step(
-        self, hour_of_week: int, spent_last_hour_usd: Floats, conversions_last_hour: Floats
-    ) -> Floats:
+    def step(self, hour_of_week: int, spent_last_hour_usd: Floats, conversions_last_hour: Floats) -> Floats:
         """Learn from the last hour and return the multiplier of the coming one.
 
         Args:
@@ -75,9 +73,9 @@ class DualPacer:
         settings = self.settings
         hour = hour_of_week % 24
         planned = self._planned
-        error = np.where(
-            planned > 1e-9, 1.0 - spent_last_hour_usd / np.maximum(planned, 1e-9), 0.0
-        ).clip(-1.0, 1.0)
+        error = np.where(planned > 1e-9, 1.0 - spent_last_hour_usd / np.maximum(planned, 1e-9), 0.0).clip(
+            -1.0, 1.0
+        )
         self.multiplier = np.clip(
             self.multiplier * np.exp(settings.step * error), settings.lowest, settings.highest
         )
@@ -90,7 +88,8 @@ class DualPacer:
         day = self.traffic[:, hour_of_week - hour : hour_of_week - hour + 24]
         left = np.maximum(self.budget - self._spent_today, 0.0)
         self._planned = left * day[:, hour] / np.maximum(day[:, hour:].sum(axis=1), 1e-12)
-        return np.minimum(self.multiplier, self.multiplier * self.cpa_multiplier)
+        limited: Floats = np.minimum(self.multiplier, self.multiplier * self.cpa_multiplier)
+        return limited
 
     def _limit_cost(self) -> None:
         if not np.isfinite(self.cpa_limit):

@@ -24,10 +24,10 @@ from typing import Any, Final, TypeVar, overload
 # for each other cost forty times that where another program wants the core. Read when the threads start.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-import numba  # noqa: E402
-from llvmlite import ir  # noqa: E402
-from numba.core import cgutils, event, types  # noqa: E402
-from numba.extending import intrinsic  # noqa: E402
+import numba
+from llvmlite import ir
+from numba.core import cgutils, event, types
+from numba.extending import intrinsic
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -42,7 +42,12 @@ def jit(
     *, parallel: bool = False, inline: bool = False, borrows: bool = False, rare: bool = False
 ) -> Callable[[Function], Function]: ...
 def jit(
-    fn: Function | None = None, *, parallel: bool = False, inline: bool = False, borrows: bool = False, rare: bool = False
+    fn: Function | None = None,
+    *,
+    parallel: bool = False,
+    inline: bool = False,
+    borrows: bool = False,
+    rare: bool = False,
 ) -> Any:
     """Compile a function to machine code on its first call and keep the result for the next process.
 
@@ -62,6 +67,7 @@ def jit(
     Returns:
         The compiled function, with the signature it had.
     """
+    options: dict[str, Any] = {"_nrt": False, "forceinline": not rare} if borrows else {}
 
     def compile_lazily(function: Function) -> Any:
         with _cache_in(kernel_cache_dir()):
@@ -74,7 +80,7 @@ def jit(
                 boundscheck=False,
                 parallel=parallel,
                 inline="always" if inline else "never",
-                **({"_nrt": False, "forceinline": not rare} if borrows else {}),
+                **options,
             )
 
     return compile_lazily if fn is None else compile_lazily(fn)

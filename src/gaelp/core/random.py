@@ -72,7 +72,7 @@ def uniform(key: np.uint64, purpose: int) -> float:
 
 
 @jit
-def level(word: np.uint64, index: int) -> int:
+def level(word: np.uint64, index: int) -> np.int64:
     """The `index`-th (0 to 4) of five independent ten-bit levels held in `word`."""
     return np.int64((word >> (_LEVEL_BITS * np.uint64(index) + np.uint64(4))) & _LEVEL_MASK)
 
@@ -80,7 +80,8 @@ def level(word: np.uint64, index: int) -> int:
 @jit
 def normal(key: np.uint64, purpose: int) -> float:
     """One standard normal of `key` for `purpose`, from 1,024 equally likely levels (largest 3.3)."""
-    return NORMAL_TABLE[level(bits(key, purpose), 0)]
+    value: float = NORMAL_TABLE[level(bits(key, purpose), 0)]
+    return value
 
 
 def named_seed(*parts: object) -> int:

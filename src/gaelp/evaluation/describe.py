@@ -148,7 +148,7 @@ def checks(flight: Flight, twin: Market | None, runoff_days: int) -> list[Check]
 
 
 def measured_display_quantiles() -> Floats:
-    """iPinYou's price quantiles relative to the median, at `DISPLAY_PROBABILITIES`."""
+    """Price quantiles of iPinYou relative to the median, at `DISPLAY_PROBABILITIES`."""
     probability, price = display_price_quantiles()
     relative: Floats = np.interp(DISPLAY_PROBABILITIES, probability, price)
     return relative / relative[2]

@@ -19,7 +19,7 @@ from gaelp.evaluation.intervals import mean_interval, ratio_of_sums_interval
 from gaelp.evaluation.judge import Judgement
 from gaelp.journeys.timeline import told
 from gaelp.market.market import Market
-from gaelp.market.state import AUCTION_OF_LINE, SPEND
+from gaelp.market.state import AUCTION_OF_LINE, SPEND, Rivals
 from gaelp.market.tables import hour_of_week
 from gaelp.worlds.flight import Flight, Tick, replay_without
 from gaelp.worlds.twins import attributed_by_line, sales_of
@@ -103,17 +103,24 @@ def _channel_row(name: str, spend: Floats, claimed: Floats, gained: Floats) -> d
     }
 
 
+_BY_WORLD = (
+    *("daily_budget_usd", "spend_micros", "bid", "report", "prices", "prices_before", "ads"),
+    *("rival_bid", "opportunities"),
+)
+"""Arrays of a flight whose first axis is the world."""
+
+
 def narrowed(flight: Flight, snapshot: Market, n_worlds: int) -> tuple[Flight, Market]:
     """The first `n_worlds` of a flight and of its snapshot, for replays that need not be many."""
     n = min(n_worlds, snapshot.n_worlds)
     few = Flight(**{**vars(flight)})
-    for name in ("daily_budget_usd", "spend_micros", "bid", "report", "prices", "prices_before", "ads", "rival_bid", "opportunities"):
+    for name in _BY_WORLD:
         setattr(few, name, getattr(flight, name)[:n])
     few.replay_bid = flight.replay_bid[:, :n]
     few.replay_active = flight.replay_active[:, :n]
     few.stages = flight.stages[:n]
     if flight.rivals_after is not None:
-        few.rivals_after = type(flight.rivals_after)(*(a[:n].copy() for a in flight.rivals_after))
+        few.rivals_after = Rivals._make(a[:n].copy() for a in flight.rivals_after)
     few.market = flight.market.first(n)
     return few, snapshot.first(n)
 
@@ -174,9 +181,7 @@ def _sankey(made: NDArray[np.void]) -> dict[str, Any]:
     code = {node: i for i, node in enumerate(used)}
     return {
         "nodes": [nodes[node] for node in used],
-        "links": [
-            {"source": code[a], "target": code[b], "value": v} for (a, b), v in sorted(flows.items())
-        ],
+        "links": [{"source": code[a], "target": code[b], "value": v} for (a, b), v in sorted(flows.items())],
     }
 
 
@@ -201,10 +206,8 @@ def _person(flight: Flight, advertiser: str, rivals: list[str]) -> dict[str, Any
     booked = int(best["book_hour"] - best["hour"])
     segment = file.segments[int(best["segment"])].replace("_", " ")
     value = best["value_micros"] / MICROS_PER_USD
-    return {
-        "title": f"A {segment} who decided for {advertiser}",
-        "lines": [*lines, f"The sale was booked {booked} hours after the decision; it is worth ${value:.0f}."],
-    }
+    sale = f"The sale was booked {booked} hours after the decision; it is worth ${value:.0f}."
+    return {"title": f"A {segment} who decided for {advertiser}", "lines": [*lines, sale]}
 
 
 def market_sections(judged: Judgement, policy: str, runoff_days: int) -> dict[str, Any]:

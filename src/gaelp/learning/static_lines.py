@@ -1,8 +1,8 @@
-"""`static_lines`: the smallest honest learner. One multiplier per line on top of dual pacing, found by
-the cross-entropy method on training worlds, kept fixed in flight.
+"""`static_lines`: the smallest honest learner.
 
-The search moves one number per price group (a line without its device) and one tilt between devices:
-eleven numbers, in logs.
+One multiplier per line on top of dual pacing, found by the cross-entropy method on training worlds, kept
+fixed in flight. The search moves one number per price group (a line without its device) and one tilt
+between devices: eleven numbers, in logs.
 """
 
 import json
@@ -111,9 +111,7 @@ def train(
         numbers = np.concatenate([tries, np.zeros((1, N_NUMBERS))])  # plain pacing flies along
         factors = np.repeat(line_factors(numbers), n_worlds, axis=0)
         scores, _ = practice.try_out(
-            lambda _: PacingPolicy(
-                value_weight=tuned.value_weight, settings=tuned.settings, factor=factors
-            ),
+            lambda _: PacingPolicy(value_weight=tuned.value_weight, settings=tuned.settings, factor=factors),
             len(numbers),
             tick,
         )
@@ -153,7 +151,9 @@ def train(
     return checkpoint(file, rounds[-1], first + len(rounds), history)
 
 
-def checkpoint(file: MarketFile, found: Round, epochs: int, history: list[dict[str, float]]) -> dict[str, Any]:
+def checkpoint(
+    file: MarketFile, found: Round, epochs: int, history: list[dict[str, float]]
+) -> dict[str, Any]:
     """What is saved: the multipliers by line name, and what a resume needs."""
     factors = line_factors(found.mean[None, :])[0]
     return {
@@ -168,7 +168,9 @@ def checkpoint(file: MarketFile, found: Round, epochs: int, history: list[dict[s
     }
 
 
-def _save(out: Path | None, file: MarketFile, found: Round, epochs: int, history: list[dict[str, float]]) -> None:
+def _save(
+    out: Path | None, file: MarketFile, found: Round, epochs: int, history: list[dict[str, float]]
+) -> None:
     if out is None:
         return
     out.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,7 @@ from gaelp.worlds.tuned import Tuned
 from gaelp.worlds.twins import attributed_by_line
 
 FIXED_GRID = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.8, 2.2)
-WEIGHT_GRID = (0.0, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
+WEIGHT_GRID = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
 STEP_GRID = (0.05, 0.1, 0.2, 0.4, 0.7)
 
 
@@ -48,14 +48,20 @@ def tune(
     def best_of(name: str, grid: tuple[float, ...], make: Callable[[float], Policy]) -> float:
         rows = []
         for value in grid:
-            scores, _ = practice.try_out(lambda _, value=value: make(value), 1, tick)
+
+            def policy(_: int, value: float = value) -> Policy:
+                return make(value)
+
+            scores, _ = practice.try_out(policy, 1, tick)
             rows.append(
                 {
                     "value": value,
                     "profit_usd": round(float(scores.profit_usd[0]), 2),
                     "spend_share": round(float(scores.spend_share[0]), 4),
                     "objective": round(float(scores.objective[0]), 2),
-                    "incremental_cac_usd": round(float(scores.spend_usd[0] / max(scores.decisions[0], 1e-9)), 2),
+                    "incremental_cac_usd": round(
+                        float(scores.spend_usd[0] / max(scores.decisions[0], 1e-9)), 2
+                    ),
                 }
             )
             say(f"{name} {rows[-1]}")
@@ -77,7 +83,7 @@ def tune(
 
 
 def attributed_value(flight: Flight, runoff_days: int) -> np.ndarray:
-    """(n_lines,) attributed conversions per dollar of a flight, relative and shrunk towards the account's mean.
+    """(n_lines,) attributed conversions per dollar of a flight, relative, shrunk to the account's mean.
 
     Args:
         flight: of plain pacing, over all worlds of its batch. runoff_days: lived since its end.

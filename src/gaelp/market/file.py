@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,9 +60,7 @@ _RIVAL_RANGES = {
     "learning_rate": (0.0, 1.0),
     "exploration": (0.0, 1.0),
 }
-_SECTIONS = (
-    "extends market status_quo rivals parameters targets visibility spread queries reference".split()
-)
+_SECTIONS = "extends market status_quo rivals parameters targets visibility spread queries reference".split()
 _REPLACED_WHOLE = ("value", "targets", "reference", "queries", "spread")
 """Tables that a file which extends another states in full or not at all."""
 _PARAMETER_KEYS = "value unit range strength source solved".split()
@@ -248,7 +246,9 @@ def _checked(path: Path, raw: dict[str, Any], digest: str) -> MarketFile:
         path=path,
         sha256=digest,
         **facts,
-        status_quo_multiplier=_number(path, "status_quo.multiplier", status_quo.get("multiplier"), 0.0, 100.0),
+        status_quo_multiplier=_number(
+            path, "status_quo.multiplier", status_quo.get("multiplier"), 0.0, 100.0
+        ),
         rivals=_rivals(path, raw.get("rivals")),
         parameters=parameters,
         targets=_targets(path, raw.get("targets", {})),
@@ -306,7 +306,10 @@ def _parameters(path: Path, raw: dict[str, Any], segments: tuple[str, ...]) -> d
         entry = raw.get(parameter.name)
         if not isinstance(entry, dict):
             raise MarketFileError(
-                f"{path.name}: {where}", entry, "must be given", f"It is the {parameter.about}; add its table."
+                f"{path.name}: {where}",
+                entry,
+                "must be given",
+                f"It is the {parameter.about}; add its table.",
             )
         for key in entry:
             if key not in _PARAMETER_KEYS:
@@ -320,7 +323,10 @@ def _parameters(path: Path, raw: dict[str, Any], segments: tuple[str, ...]) -> d
         low, high = (_number(path, f"{where}.range", bound) for bound in span)
         if entry["strength"] not in _STRENGTHS:
             raise MarketFileError(
-                f"{path.name}: {where}.strength", entry["strength"], f"must be one of {_STRENGTHS}", "Pick one."
+                f"{path.name}: {where}.strength",
+                entry["strength"],
+                f"must be one of {_STRENGTHS}",
+                "Pick one.",
             )
         axes = [axis_names(axis, segments) for axis in parameter.axes]
         value = _array(path, where, entry["value"], axes)
@@ -472,7 +478,7 @@ def compile_rules(market: MarketFile, world_seed: int) -> np.void:
     rules["region_need"] = np.exp(float(value_of["region_sigma"]) * generator.standard_normal(100))
     size = 1.0 / np.arange(1, 101) ** 0.7
     rules["region_edge"] = np.cumsum(size / size.sum())
-    return rules[()]
+    return cast(np.void, rules[()])
 
 
 def _hour_rate(market: MarketFile) -> Floats:

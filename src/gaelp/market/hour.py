@@ -2,14 +2,16 @@
 
 `advance_hour` is the hot path. Per world it visits everyone whose calendar has this hour, in person
 order: activity -> auction -> exposure -> click -> visit -> stage -> purchase. `open_day` is midnight, which
-follows the last hour of a day. Nobody's hour depends on another person's, except through budgets, so the order is only a tie
-rule for the last cents of a cap. The order and its reasons are written in docs/reference/hour.md.
+follows the last hour of a day. Nobody's hour depends on another person's, except through budgets, so the
+order is only a tie rule for the last cents of a cap. The order and its reasons are written in
+docs/reference/hour.md.
 """
 
 import math
 
 import numpy as np
 from numba import prange
+from numpy.typing import NDArray
 
 from gaelp.core.jit import jit, prefetch
 from gaelp.core.random import bits, level, normal, subkey, uniform
@@ -48,6 +50,10 @@ from gaelp.market.state import (
     RING,
     SPEND,
     WINS,
+    Books,
+    Controls,
+    Population,
+    Rivals,
 )
 
 SOCIAL, VIDEO, DISPLAY, SEARCH, DIRECT, MAIL, IDLE = range(7)
@@ -262,7 +268,7 @@ def seat_bid(r, p, controls, books, w, k, line, key, per_click):
     bid *= controls.region[w, k, p.region]
     if not bid > 0.0:
         return -np.inf
-    most = int(math.ceil(bid * (1e6 if per_click else 1e3)))
+    most = math.ceil(bid * (1e6 if per_click else 1e3))
     if books.spent_today[w, k] + most > controls.daily_cap[w, k]:
         return -np.inf
     if books.line_spent_today[w, k, line] + most > controls.line_cap[w, k, line]:
@@ -484,8 +490,8 @@ def click_seat(r, p, books, controls, goodwill, memory, w, person, k, line, devi
 
 
 @jit(borrows=True)
-def search(r, p, pop, rivals, books, controls, opp_bid, opp, w, person, own_key, key, hour, bids, quality, tie,
-           winner, price):  # fmt: skip
+def search(r, p, pop, rivals, books, controls, opp_bid, opp, w, person, own_key, key, hour, bids, quality,
+           tie, winner, price):  # fmt: skip
     """One search page: query, four ad slots, organic results below.
 
     The reader's single uniform runs down the page: ads by slot, then organic results with what is left,
@@ -568,7 +574,8 @@ def search(r, p, pop, rivals, books, controls, opp_bid, opp, w, person, own_key,
             count_price(books, w, line_of_first, 0, price[0])
         if books.truth.shape[1] > 0:
             note(books.truth, books.n_truth, w, T_AD, hour, person, p, line, 3 + s, b, 0, 1 if hit else 0,
-                 used - before, 1.0 if b == named else (0.5 if named >= 0 else 0.0), price[s], chance)  # fmt: skip
+                 used - before, 1.0 if b == named else (0.5 if named >= 0 else 0.0), price[s],
+                 chance)  # fmt: skip
     if clicked >= 0:
         books.ads[w, 0, 1] += 1
         pressure += r.stage_up_visit[step]
@@ -576,7 +583,9 @@ def search(r, p, pop, rivals, books, controls, opp_bid, opp, w, person, own_key,
         if b < n_seats:
             line = 2 * (query if query != OWN_BRAND or named == b else RIVAL_BRAND) + device_class
             charge(books, w, b, line, int(price[clicked] * 1e6 + 0.5))
-            click_seat(r, p, books, controls, goodwill, memory, w, person, b, line, device, line // 2, hour, key)
+            click_seat(
+                r, p, books, controls, goodwill, memory, w, person, b, line, device, line // 2, hour, key
+            )
         else:
             line = 2 * rival_query(query, named, b) + device_class
             rivals.report[w, b - n_seats, line, 3] += 1.0
@@ -866,14 +875,26 @@ def world_hour(
 
 
 @jit(parallel=True)
-def open_day(rules, pop, rivals, books, day, adapt):
+def open_day(
+    rules: NDArray[np.void], pop: Population, rivals: Rivals, books: Books, day: int, adapt: bool
+) -> None:
     """Midnight of every world: rivals set their bids, everybody gets the calendar of `day`."""
     for w in prange(rules.shape[0]):
         midnight(rules[w], pop, rivals, books, w, day, adapt)
 
 
 @jit(parallel=True)
-def advance_hour(rules, pop, rivals, books, controls, opp_bid, opp_start, hour, adapt):
+def advance_hour(
+    rules: NDArray[np.void],
+    pop: Population,
+    rivals: Rivals,
+    books: Books,
+    controls: Controls,
+    opp_bid: NDArray[np.float64],
+    opp_start: NDArray[np.int64],
+    hour: int,
+    adapt: bool,
+) -> None:
     """Advance every world by one hour, each on one thread.
 
     Args:

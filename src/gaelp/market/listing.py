@@ -2,6 +2,7 @@
 
 import numpy as np
 from numba import prange
+from numpy.typing import NDArray
 
 from gaelp.core.jit import jit
 from gaelp.core.random import bits, level, subkey
@@ -19,6 +20,7 @@ from gaelp.market.hour import (
     search_query,
 )
 from gaelp.market.people import person_key
+from gaelp.market.state import Population
 
 OPPORTUNITY = np.dtype(
     [
@@ -76,7 +78,13 @@ def _list_world(r, pop, w, hour, counts, found):
 
 
 @jit(parallel=True)
-def list_opportunities(rules, pop, hour, counts, found):
+def list_opportunities(
+    rules: NDArray[np.void],
+    pop: Population,
+    hour: int,
+    counts: NDArray[np.int64],
+    found: NDArray[np.void],
+) -> None:
     """List (or only count, where `found` has no room) the auctions of the coming hour of every world.
 
     Args:

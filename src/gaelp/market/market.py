@@ -63,7 +63,9 @@ class Market:
         truth_rows: room for truth-log rows per world; 0 switches the log off.
     """
 
-    def __init__(self, worlds: Sequence[World], *, n_people: int, n_seats: int = 1, truth_rows: int = 0) -> None:
+    def __init__(
+        self, worlds: Sequence[World], *, n_people: int, n_seats: int = 1, truth_rows: int = 0
+    ) -> None:
         if not worlds:
             raise BadInput("worlds", 0, "must be at least 1", "Name at least one world.")
         if not 1 <= n_people <= 50_000_000:
@@ -72,7 +74,9 @@ class Market:
             raise BadInput("seats", n_seats, "must be from 1 to 7", "Give the number of external seats.")
         counts = {len(world.file.rivals) for world in worlds}
         if len(counts) != 1:
-            raise BadInput("worlds", sorted(counts), "must have equally many rivals", "Use one market a batch.")
+            raise BadInput(
+                "worlds", sorted(counts), "must have equally many rivals", "Use one market a batch."
+            )
         self.worlds = tuple(worlds)
         self.n_people = n_people
         self.n_seats = n_seats
@@ -99,7 +103,7 @@ class Market:
     @property
     def n_rivals(self) -> int:
         """Rivals per world."""
-        return self.rivals.strength.shape[1]
+        return int(self.rivals.strength.shape[1])
 
     @property
     def bytes_per_person(self) -> float:
@@ -164,9 +168,9 @@ class Market:
 
         twin.worlds = self.worlds * times
         twin.rules = again(self.rules)
-        twin.pop = Population(*map(again, self.pop))
-        twin.rivals = Rivals(*map(again, self.rivals))
-        twin.books = Books(*map(again, self.books))
+        twin.pop = Population._make(again(array) for array in self.pop)
+        twin.rivals = Rivals._make(again(array) for array in self.rivals)
+        twin.books = Books._make(again(array) for array in self.books)
         return twin
 
     def first(self, n_worlds: int) -> "Market":
@@ -175,9 +179,9 @@ class Market:
         few.__dict__.update(self.__dict__)
         few.worlds = self.worlds[:n_worlds]
         few.rules = self.rules[:n_worlds].copy()
-        few.pop = Population(*(array[:n_worlds].copy() for array in self.pop))
-        few.rivals = Rivals(*(array[:n_worlds].copy() for array in self.rivals))
-        few.books = Books(*(array[:n_worlds].copy() for array in self.books))
+        few.pop = Population._make(array[:n_worlds].copy() for array in self.pop)
+        few.rivals = Rivals._make(array[:n_worlds].copy() for array in self.rivals)
+        few.books = Books._make(array[:n_worlds].copy() for array in self.books)
         return few
 
     def arrays(self) -> Iterator[tuple[str, NDArray[np.generic]]]:

@@ -7,11 +7,12 @@ import math
 
 import numpy as np
 from numba import prange
+from numpy.typing import NDArray
 
 from gaelp.core.jit import jit
 from gaelp.core.random import NORMAL_TABLE, bits, level, normal, subkey, uniform
 from gaelp.core.words import NO_LINE, Stage
-from gaelp.market.state import RING
+from gaelp.market.state import RING, Population
 
 UNAWARE, AWARE, CONSIDERING, INTENT, CONVERTED, LOST = (int(stage) for stage in Stage)
 NEVER = -1_000_000
@@ -192,7 +193,7 @@ def move_without_contact(r, p, u, day):
 
 
 @jit(parallel=True)
-def populate(rules, pop):
+def populate(rules: NDArray[np.void], pop: Population) -> None:
     """Fill every world with entrants of day 0."""
     for w in prange(rules.shape[0]):
         for person in range(pop.people.shape[1]):

@@ -8,9 +8,7 @@ from gaelp.core.random import bits, subkey
 from gaelp.core.words import Query
 
 
-def query_text(
-    queries: Mapping[str, Sequence[str]], query: int, brand: str, person: int, hour: int
-) -> str:
+def query_text(queries: Mapping[str, Sequence[str]], query: int, brand: str, person: int, hour: int) -> str:
     """The words of one search; the same person, hour and class always type the same.
 
     Args:

@@ -109,8 +109,9 @@ OPPORTUNITIES, BIDS, WINS, IMPRESSIONS, CLICKS, SPEND, ATTRIBUTED = range(len(RE
 RIVAL_FIELDS = ("auctions", "bid", "wins", "clicks", "spend", "crisis")
 PRICE_BINS = 500
 PRICE_STEP = (0.05, 0.2, 0.2, 0.05)
-AUCTION_OF_LINE = (0,) * 8 + (1,) * 4 + (2,) * 2 + (3,) * 7
 """Width of a price bin: USD per click for search, USD per 1000 for social, video, display."""
+AUCTION_OF_LINE = (0,) * 8 + (1,) * 4 + (2,) * 2 + (3,) * 7
+"""Auction kind of each line that bids for attention: search, social, video, display."""
 
 
 class Population(NamedTuple):

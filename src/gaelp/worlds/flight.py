@@ -84,7 +84,9 @@ def panel_budget(market: Market, daily_budget_usd: float | None) -> Floats:
         per_person = np.array([world.file.budget_per_person_usd for world in market.worlds])
         return per_person * market.n_people
     if not (np.isfinite(daily_budget_usd) and daily_budget_usd >= 0):
-        raise BadInput("daily_budget_usd", daily_budget_usd, "must be at least 0", "Give USD per panel and day.")
+        raise BadInput(
+            "daily_budget_usd", daily_budget_usd, "must be at least 0", "Give USD per panel and day."
+        )
     return np.full(market.n_worlds, float(daily_budget_usd))
 
 
@@ -240,7 +242,7 @@ def fly(
     flight.report = platform.report() - first
     flight.prices = market.books.prices - prices
     flight.ads = market.books.ads - flight.ads
-    flight.rivals_after = Rivals(*(array.copy() for array in market.rivals))
+    flight.rivals_after = Rivals._make(array.copy() for array in market.rivals)
     for w in range(n_worlds):
         flight.stages[w] = np.bincount(market.pop.people["stage"][w], minlength=len(Stage))
     return flight
@@ -282,6 +284,6 @@ def replay_without(
         platform.advance()
         tick(twin.n_worlds)
     assert flight.rivals_after is not None
-    twin.rivals = Rivals(*(array.copy() for array in flight.rivals_after))
+    twin.rivals = Rivals._make(array.copy() for array in flight.rivals_after)
     run_off(twin, runoff_days, tick)
     return twin

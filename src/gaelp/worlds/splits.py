@@ -80,13 +80,12 @@ def with_factors(file: MarketFile, factors: dict[str, list[float]]) -> MarketFil
     rivals = list(file.rivals)
     for name, factor in factors.items():
         if name == "rival_prior":  # a logit: the factor shifts it
-            rivals = [replace(r, prior=r.prior + float(np.log(f))) for r, f in zip(rivals, factor, strict=True)]
+            rivals = [
+                replace(r, prior=r.prior + float(np.log(f))) for r, f in zip(rivals, factor, strict=True)
+            ]
         elif name in ("rival_strength", "rival_budget"):
             key = "strength" if name == "rival_strength" else "budget_usd_per_1000"
-            rivals = [
-                replace(r, **{key: getattr(r, key) * f})  # type: ignore[arg-type]
-                for r, f in zip(rivals, factor, strict=True)
-            ]
+            rivals = [replace(r, **{key: getattr(r, key) * f}) for r, f in zip(rivals, factor, strict=True)]
         else:
             stated = file.parameters[name]
             scaled = stated.value * np.reshape(factor, stated.value.shape)
