@@ -80,9 +80,6 @@ def test_a_cheap_enough_market_is_not_held_back_by_the_cost_limit():
     assert (spent >= 0.97 * 19 * BUDGET).all()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="pacing.py step: the budget's multiplier makes up for the cost multiplier"
-)
 def test_a_market_at_twice_the_cost_limit_is_left_within_weeks():
     """Each conversion costs twice the limit at any bid, so the right spend is next to nothing."""
     spent = spend([1.0, 4.0, 20.0], days=30, limit=1.0, cost=2.0).reshape(30, 24, 3).sum(axis=1)

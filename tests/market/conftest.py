@@ -1,9 +1,8 @@
 """Worlds that the tests of the market live in; each is simulated once and copied."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import numba
 import numpy as np
 import pytest
 
@@ -11,15 +10,6 @@ from gaelp.core.words import EMAIL_LINE
 from gaelp.market.file import MarketFile, load
 from gaelp.market.market import Market, World
 from gaelp.market.state import Controls, empty_controls
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small worlds are faster on one thread, above all beside other test processes."""
-    before = numba.get_num_threads()
-    numba.set_num_threads(1)
-    yield
-    numba.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -240,9 +240,6 @@ PLACES = [
 ]  # fmt: skip
 
 
-@pytest.mark.xfail(
-    strict=True, reason="file.py: sections of the wrong kind and huge numbers end in tracebacks"
-)
 def test_whatever_stands_in_a_file_the_answer_is_one_line(raw, tmp_path):
     without_answer = []
     for place, value in itertools.product(PLACES, HOSTILE):
@@ -319,9 +316,6 @@ def test_changed_values_are_checked_too(market_file):
         market_file.with_values({"buy_rate": float("nan")})
 
 
-@pytest.mark.xfail(
-    strict=True, reason="file.py: shares that add up to nothing become NaN, a lag's to its slow arm"
-)
 @pytest.mark.parametrize("name", ["segment_share", "floor_share", "lag_share"])
 def test_shares_that_cannot_be_shares_are_refused(market_file, name):
     nothing = np.zeros_like(market_file.parameters[name].value)

@@ -187,7 +187,6 @@ def test_stages_change_only_along_their_arrows(lived_in, usual_bids):
         assert arrows & met
 
 
-@pytest.mark.xfail(strict=True, reason="people.py move_without_contact: a journey of an UNAWARE never ends")
 def test_a_journey_idle_for_the_stated_days_is_lost_that_night(lived_in, usual_bids):
     market = lived_in.copy()
     controls = usual_bids(market)
@@ -251,7 +250,6 @@ def slow_bookers(market_file, usual_bids):
     return days
 
 
-@pytest.mark.xfail(strict=True, reason="people.py live_one_day: customers may churn before their booking")
 def test_a_decision_still_to_be_booked_is_neither_lost_nor_taken_back(slow_bookers):
     most = 0
     for hour, people in slow_bookers:

@@ -171,16 +171,7 @@ def test_more_test_worlds_than_there_are_is_refused(committed):
         split_worlds(committed, "test", 9)
 
 
-@pytest.mark.parametrize(
-    "missing",
-    [
-        pytest.param(
-            "SHA256SUMS",
-            marks=pytest.mark.xfail(strict=True, reason="splits.py _test_worlds: reads SHA256SUMS unasked"),
-        ),
-        "worlds",
-    ],
-)
+@pytest.mark.parametrize("missing", ["SHA256SUMS", "worlds"])
 def test_a_market_without_committed_test_worlds_is_refused(committed, missing):
     folder = committed.path.parent / HELDOUT
     (folder / ("SHA256SUMS" if missing == "SHA256SUMS" else f"{committed.name}.json")).unlink()

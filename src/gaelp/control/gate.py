@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gaelp.control.controls import ApprovedControls, Denial, ProposedControls
 from gaelp.core.errors import BadInput
 from gaelp.core.units import MICROS_PER_USD
+from gaelp.core.words import LANDING_PAGES
 
 Floats = NDArray[np.float64]
 
@@ -36,6 +37,10 @@ class Limits:
             raise BadInput("daily_budget", low / MICROS_PER_USD, "must be at least 0", "Give USD per panel.")
         if not (np.isfinite(self.bid_cap_usd) & (self.bid_cap_usd >= 0)).all():
             raise BadInput("bid_cap_usd", self.bid_cap_usd, "must be finite and >= 0", "Correct the caps.")
+        if not (np.isfinite(self.target_cap_usd) and self.target_cap_usd >= 0):
+            raise BadInput(
+                "target_cap_usd", self.target_cap_usd, "must be finite and >= 0", "Correct the cap."
+            )
 
 
 class Gate:
@@ -64,14 +69,15 @@ class Gate:
         upload = _within(proposed.value_upload, np.full(bid.shape[1], 100.0), "value_upload", denials)
         region = _within(proposed.region, np.full(proposed.region.shape[1], 10.0), "region", denials)
         weight = np.where(np.isfinite(proposed.creative_weight), proposed.creative_weight, 0.0)
-        weight = np.maximum(weight, 0.0)
-        weight = np.where(weight.sum(axis=-1, keepdims=True) > 0, weight, 1.0)
+        largest = np.maximum(weight, 0.0).max(axis=-1, keepdims=True)
+        weight = np.where(largest > 0, np.maximum(weight, 0.0) / np.where(largest > 0, largest, 1.0), 1.0)
+        landing = np.where(np.isfinite(proposed.landing), proposed.landing, 0)
         approved = ApprovedControls(
             bid_usd=bid,
             target_cpa_usd=target,
             daily_cap_micros=self._budget(proposed.daily_budget_usd, denials),
             creative_weight=weight,
-            landing=np.clip(proposed.landing, 0, 2),
+            landing=np.clip(landing, 0, len(LANDING_PAGES) - 1).astype(np.int64),
             region=region,
             value_upload=upload,
         )
@@ -79,13 +85,16 @@ class Gate:
 
     def _budget(self, budget_usd: Floats, denials: list[Denial]) -> NDArray[np.int64]:
         cap = self.limits.daily_cap_micros
-        wanted = np.where(np.isfinite(budget_usd), budget_usd, -1.0) * MICROS_PER_USD
+        # whole micros first: a budget that only rounding puts above the cap is no breach
+        wanted = np.floor(
+            np.clip(np.where(np.isfinite(budget_usd), budget_usd, -1.0), -1.0, 1e12) * MICROS_PER_USD
+        )
         for w in np.flatnonzero((wanted < 0) | (wanted > cap)):
             code = "budget_not_a_number" if not np.isfinite(budget_usd[w]) else "budget_above_cap"
             code = "budget_negative" if np.isfinite(budget_usd[w]) and budget_usd[w] < 0 else code
             denials.append(Denial(code, int(w), -1, int(cap[w]) / MICROS_PER_USD, float(budget_usd[w])))
         # floor, so that rounding can never pass the cap; the clip comes before the cast to integers
-        whole: NDArray[np.int64] = np.floor(np.clip(wanted, 0, cap.astype(float))).astype(np.int64)
+        whole: NDArray[np.int64] = np.clip(wanted, 0, cap.astype(float)).astype(np.int64)
         return whole.clip(0, cap)
 
 
@@ -96,7 +105,7 @@ def _within(values: Floats, cap: Floats, name: str, denials: list[Denial]) -> Fl
     above = ~not_a_number & (values > cap)
     bad = not_a_number | negative | above
     if not bad.any():
-        return values
+        return values.copy()  # the policy keeps its array; what was approved stays as it was
     for w, line in np.argwhere(bad):
         code = "not_a_number" if not_a_number[w, line] else ("negative" if negative[w, line] else "above_cap")
         denials.append(Denial(f"{name}_{code}", int(w), int(line), float(cap[line]), float(values[w, line])))

@@ -54,7 +54,7 @@ class DualPacer:
         self.budget = daily_budget_usd
         self.cpa_limit = cpa_limit_usd
         self.multiplier = np.full(daily_budget_usd.shape, settings.start)
-        self.cpa_multiplier = np.ones(daily_budget_usd.shape)
+        self.cpa_multiplier = np.full(daily_budget_usd.shape, settings.highest)
         self._planned = np.zeros(daily_budget_usd.shape)
         self._spent_today = np.zeros(daily_budget_usd.shape)
         self._cost = np.zeros(daily_budget_usd.shape)
@@ -88,7 +88,7 @@ class DualPacer:
         day = self.traffic[:, hour_of_week - hour : hour_of_week - hour + 24]
         left = np.maximum(self.budget - self._spent_today, 0.0)
         self._planned = left * day[:, hour] / np.maximum(day[:, hour:].sum(axis=1), 1e-12)
-        limited: Floats = np.minimum(self.multiplier, self.multiplier * self.cpa_multiplier)
+        limited: Floats = np.minimum(self.multiplier, self.cpa_multiplier)
         return limited
 
     def _limit_cost(self) -> None:
@@ -97,4 +97,5 @@ class DualPacer:
         known = self._conversions >= 5.0
         over = np.where(known, self._cost / np.maximum(self._conversions, 1e-9) / self.cpa_limit - 1.0, -1.0)
         move = np.exp(-self.settings.cpa_step * np.clip(over, -1.0, 1.0))
-        self.cpa_multiplier = np.clip(self.cpa_multiplier * move, 0.05, 1.0)
+        start = np.where(over > 0.0, np.minimum(self.multiplier, self.cpa_multiplier), self.cpa_multiplier)
+        self.cpa_multiplier = np.clip(start * move, self.settings.lowest, self.settings.highest)

@@ -148,6 +148,7 @@ class MarketFile:
             old = stated[name]
             new = np.broadcast_to(np.asarray(value, float), old.value.shape).copy()
             _check_range(self.path, f"parameters.{name}", new, old.low, old.high)
+            _check_shares(self.path, name, new)
             stated[name] = replace(old, value=new)
         return replace(self, parameters=stated)
 
@@ -213,12 +214,27 @@ def _need_section(path: Path, raw: dict[str, Any], name: str) -> dict[str, Any]:
     return section
 
 
+def _table(path: Path, where: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise MarketFileError(f"{path.name}: {where}", value, "must be a table", "Write it as [table].")
+    return value
+
+
 def _number(path: Path, where: str, value: Any, low: float = -math.inf, high: float = math.inf) -> float:
-    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    good = isinstance(value, int | float) and not isinstance(value, bool)
+    good = good and abs(value) <= 1e300  # false for NaN too; safe for integers of any size
     if not good or not low <= value <= high:
         allowed = f"must be a number from {low:g} to {high:g}" if math.isfinite(low) else "must be a number"
         raise MarketFileError(f"{path.name}: {where}", value, allowed, "Correct it in the market file.")
     return float(value)
+
+
+def _check_shares(path: Path, name: str, value: Floats) -> None:
+    total = value.sum(axis=-1)
+    if name == "lag_share" and abs(total - 1.0) > 1e-6:
+        raise MarketFileError(f"{path.name}: {name}", float(total), "must add up to 1", "Correct a share.")
+    if name in ("segment_share", "floor_share", "query_share") and not (total > 0.0).all():
+        raise MarketFileError(f"{path.name}: {name}", 0.0, "must add up to more than 0", "Give one a share.")
 
 
 def _check_range(path: Path, where: str, value: Floats, low: float, high: float) -> None:
@@ -251,14 +267,22 @@ def _checked(path: Path, raw: dict[str, Any], digest: str) -> MarketFile:
         ),
         rivals=_rivals(path, raw.get("rivals")),
         parameters=parameters,
-        targets=_targets(path, raw.get("targets", {})),
-        visibility=_visibility(path, raw.get("visibility", {})),
-        spread=_spread(path, raw.get("spread", {})),
-        queries={k: tuple(map(str, v)) for k, v in raw.get("queries", {}).items()},
+        targets=_targets(path, _table(path, "targets", raw.get("targets", {}))),
+        visibility=_visibility(path, _table(path, "visibility", raw.get("visibility", {}))),
+        spread=_spread(path, _table(path, "spread", raw.get("spread", {}))),
+        queries=_queries(path, _table(path, "queries", raw.get("queries", {}))),
         reference_price_usd={
-            k: _number(path, f"reference.{k}", v, 0.0, 1e6) for k, v in raw.get("reference", {}).items()
+            k: _number(path, f"reference.{k}", v, 0.0, 1e6)
+            for k, v in _table(path, "reference", raw.get("reference", {})).items()
         },
     )
+
+
+def _queries(path: Path, raw: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+    for name, texts in raw.items():
+        if not (isinstance(texts, list) and texts and all(isinstance(text, str) for text in texts)):
+            raise MarketFileError(f"{path.name}: queries.{name}", texts, "must list texts", "Give some.")
+    return {name: tuple(texts) for name, texts in raw.items()}
 
 
 def _facts(path: Path, market: dict[str, Any]) -> dict[str, Any]:
@@ -278,11 +302,12 @@ def _facts(path: Path, market: dict[str, Any]) -> dict[str, Any]:
             allowed = f"must be a {kind.__name__}"
             raise MarketFileError(f"{path.name}: market.{key}", value, allowed, "Correct its type.")
         facts[key] = value
-    if not 1 <= len(facts["segments"]) <= MAX_SEGMENTS:
+    names = [name for name in facts["segments"] if isinstance(name, str) and name.isidentifier()]
+    if len(set(names)) != len(facts["segments"]) or not 1 <= len(names) <= MAX_SEGMENTS:
         raise MarketFileError(
             f"{path.name}: market.segments",
             facts["segments"],
-            f"must name 1 to {MAX_SEGMENTS} segments",
+            f"must name 1 to {MAX_SEGMENTS} different segments, one word each",
             "The first one is where trigger events lead.",
         )
     facts["segments"] = tuple(map(str, facts["segments"]))
@@ -331,6 +356,7 @@ def _parameters(path: Path, raw: dict[str, Any], segments: tuple[str, ...]) -> d
         axes = [axis_names(axis, segments) for axis in parameter.axes]
         value = _array(path, where, entry["value"], axes)
         _check_range(path, where, value, low, high)
+        _check_shares(path, parameter.name, value)
         stated[parameter.name] = Stated(
             value=value,
             low=low,
@@ -369,6 +395,7 @@ def _rivals(path: Path, raw: Any) -> tuple[Rival, ...]:
         raise MarketFileError(f"{path.name}: rivals", raw, "must list at least one rival", "Add [[rivals]].")
     found = []
     for i, entry in enumerate(raw):
+        _table(path, f"rivals[{i}]", entry)
         known = ["name", "strategy", *_RIVAL_RANGES]
         for key in entry:
             if key not in known:
@@ -395,7 +422,7 @@ def _rivals(path: Path, raw: Any) -> tuple[Rival, ...]:
 def _targets(path: Path, raw: dict[str, Any]) -> dict[str, Target]:
     found = {}
     for name, entry in raw.items():
-        for key in entry:
+        for key in _table(path, f"targets.{name}", entry):
             if key not in ("low", "high", "unit", "source"):
                 raise _unknown(path, f"targets.{name}", key, ["low", "high", "unit", "source"])
         found[name] = Target(
@@ -414,7 +441,7 @@ def _visibility(path: Path, raw: dict[str, Any]) -> dict[str, dict[str, tuple[st
         if channel not in CHANNELS:
             raise _unknown(path, "visibility", channel, CHANNELS)
         found[channel] = {}
-        for event, cell in events.items():
+        for event, cell in _table(path, f"visibility.{channel}", events).items():
             if event not in _EVENTS:
                 raise _unknown(path, f"visibility.{channel}", event, _EVENTS)
             sight = cell.get("sight") if isinstance(cell, dict) else None

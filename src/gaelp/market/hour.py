@@ -268,7 +268,10 @@ def seat_bid(r, p, controls, books, w, k, line, key, per_click):
     bid *= controls.region[w, k, p.region]
     if not bid > 0.0:
         return -np.inf
-    most = math.ceil(bid * (1e6 if per_click else 1e3))
+    cost = bid * (1e6 if per_click else 1e3)
+    if not cost < 1e15:
+        return -np.inf
+    most = math.ceil(cost)
     if books.spent_today[w, k] + most > controls.daily_cap[w, k]:
         return -np.inf
     if books.line_spent_today[w, k, line] + most > controls.line_cap[w, k, line]:
@@ -500,11 +503,11 @@ def search(r, p, pop, rivals, books, controls, opp_bid, opp, w, person, own_key,
     goodwill, memory = pop.goodwill[w], pop.memory[w]
     n_seats = memory.shape[1]
     n_rivals = rivals.strength.shape[1]
-    contact(p, hour)
     word = bits(key, _WORD)
     device = pick_device(p, level(word, 2))
     device_class = 1 if device == 1 else 0
     query, named = search_query(r, p, goodwill, person, own_key, key, n_seats)
+    contact(p, hour)
     touch(p, hour, SEARCHED, ON_SEARCH, query)
     common = r.common_noise[0, level(word, 0)]
     line_of_first = 0
@@ -718,10 +721,10 @@ def decide(r, p, pop, rivals, books, w, person, own_key, key, hour):
     p.book_hour = hour + int(lag)
     p.urgency = 0.0
     if brand < n_seats:
-        remember(p, hour, BOUGHT, p.last_channel if p.last_channel < 8 else BY_SELF, brand)
         if books.truth.shape[1] > 0:
             note(books.truth, books.n_truth, w, T_LAG, hour, person, p, NO_LINE, 0, brand, 0, arm, lag,
                  r.lag_segment[p.segment], lag_factor(r, p), 0.0)  # fmt: skip
+        remember(p, hour, BOUGHT, p.last_channel if p.last_channel < 8 else BY_SELF, brand)
         record_decision(r, p, books, memory[person, brand], w, person, brand, hour)
     p.segment = p.home_segment
     p.journey_start = -1

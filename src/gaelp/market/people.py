@@ -165,7 +165,7 @@ def live_one_day(r, p, goodwill, memory, person, day, season):
     elif p.segment != p.home_segment and p.urgency < r.crisis_threshold:
         p.segment = p.home_segment
     move_without_contact(r, p, uniform(day_key, _STEP), day)
-    if p.stage == CONVERTED and uniform(day_key, _CHURN) < r.churn_per_day:
+    if p.stage == CONVERTED and day * 24 >= p.book_hour and uniform(day_key, _CHURN) < r.churn_per_day:
         p.stage = AWARE
         p.owner = -1
         p.last_contact = day * 24
@@ -178,11 +178,12 @@ def move_without_contact(r, p, u, day):
     if p.stage > INTENT:
         return
     idle = day * 24 - p.last_contact
-    if p.stage > UNAWARE and p.journey_start >= 0 and idle >= r.idle_days * 24.0:
-        p.stage = LOST
+    if p.journey_start >= 0 and idle >= r.idle_days * 24.0:
         p.journey_start = -1
         p.n_touches = 0
-        return
+        if p.stage > UNAWARE:
+            p.stage = LOST
+            return
     up = 0.0
     if p.stage < INTENT:
         up = min(0.9, r.stage_up_day[p.stage] * p.need * (1.0 + p.urgency))
