@@ -1,11 +1,28 @@
 """What every test may use."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small worlds are faster on one thread, above all beside other test processes.
+
+    A test that asks for more sets them itself, and sets them back.
+    """
+    import numba  # here, so that loading this file stays light
+
+    import gaelp.core.jit  # noqa: F401 - says how threads wait, before the first call starts them
+
+    before = numba.get_num_threads()
+    numba.set_num_threads(1)
+    yield
+    numba.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -147,8 +147,8 @@ def checks(flight: Flight, twin: Market | None, runoff_days: int) -> list[Check]
     ]
 
 
-def measured_display_quantiles() -> Floats:
-    """Price quantiles of iPinYou relative to the median, at `DISPLAY_PROBABILITIES`."""
+def measured_display_quantiles(at: Floats) -> Floats:
+    """iPinYou's price quantiles relative to its median, at the probabilities `at`."""
     probability, price = display_price_quantiles()
-    relative: Floats = np.interp(DISPLAY_PROBABILITIES, probability, price)
-    return relative / relative[2]
+    relative: Floats = np.interp(at, probability, price) / np.interp(0.5, probability, price)
+    return relative

@@ -9,7 +9,6 @@ from gaelp.core.units import MICROS_PER_USD
 from gaelp.core.words import LINES, PAID_CHANNELS, Channel, Stage
 from gaelp.evaluation.describe import (
     AUCTION_KINDS,
-    DISPLAY_PROBABILITIES,
     checks,
     market_prices,
     measured_display_quantiles,
@@ -22,7 +21,7 @@ from gaelp.market.market import Market
 from gaelp.market.state import AUCTION_OF_LINE, SPEND, Rivals
 from gaelp.market.tables import hour_of_week
 from gaelp.worlds.flight import Flight, Tick, replay_without
-from gaelp.worlds.twins import attributed_by_line, sales_of
+from gaelp.worlds.twins import attributed_by_line
 
 Floats = NDArray[np.float64]
 _CHANNEL = np.array([int(line.channel) for line in LINES])
@@ -61,7 +60,10 @@ def spend_sections(judged: Judgement) -> dict[str, Any]:
 def channel_rows(
     judged: Judgement, policy: str, runoff_days: int, n_worlds: int, tick: Tick
 ) -> list[dict[str, Any]]:
-    """Per channel: spend, attributed and incremental conversions, the latter by `direct` twins.
+    """Per channel: spend, attributed conversions, and incremental decisions by `direct` twins.
+
+    Incremental ones are expected decisions, the softmax at each moment of choice before its draw: the same
+    mean as counting sales, with a fraction of the noise.
 
     Args:
         policy: whose flights. n_worlds: worlds to replay, from the first batch. tick: world-hours done.
@@ -71,20 +73,20 @@ def channel_rows(
     end = flight.start + flight.hours
     horizon = end + runoff_days * 24
     attributed = attributed_by_line(flight.market, flight.start, end, horizon)
-    ours = sales_of(flight.market, flight.start, end, horizon).decisions
+    ours = flight.market.books.expected[:, 0, 0]
     rows = []
     for channel in PAID_CHANNELS:
         off = _CHANNEL == int(channel)
         spend = flight.report[:, off, SPEND].sum(axis=1) / MICROS_PER_USD
         claimed = attributed[:, off].sum(axis=1)
         twin = replay_without(snapshot, flight, off, runoff_days, tick)
-        gained = ours - sales_of(twin, flight.start, end, horizon).decisions
+        gained = ours - twin.books.expected[:, 0, 0]
         rows.append(_channel_row(channel.name.lower(), spend, claimed, gained))
         if channel is Channel.SEARCH:
             own = np.array([line.name.startswith("search_own_brand") for line in LINES])
             spend = flight.report[:, own, SPEND].sum(axis=1) / MICROS_PER_USD
             twin = replay_without(snapshot, flight, own, runoff_days, tick)
-            gained = ours - sales_of(twin, flight.start, end, horizon).decisions
+            gained = ours - twin.books.expected[:, 0, 0]
             rows.append(_channel_row("own-brand search", spend, attributed[:, own].sum(axis=1), gained))
     return rows
 
@@ -221,13 +223,15 @@ def market_sections(judged: Judgement, policy: str, runoff_days: int) -> dict[st
         hour, weights=sum(f.opportunities.sum(axis=0) for f in flights), minlength=168
     ) / np.maximum(np.bincount(hour, minlength=168), 1)
     prices = np.concatenate([market_prices(f, t) for f, t in zip(flights, judged.twins, strict=True)])
-    levels = np.array(DISPLAY_PROBABILITIES)
+    levels = np.linspace(0.05, 0.95, 19)
     rows = []
     for a, kind in enumerate(AUCTION_KINDS):
         quantile = price_quantiles(prices, np.array(AUCTION_OF_LINE) == a, levels)
         if quantile is None:
             continue
-        measured = measured_display_quantiles() * quantile[2] if kind == "display" else None
+        measured = None
+        if kind == "display":
+            measured = measured_display_quantiles(levels) * quantile[len(levels) // 2]
         rows.append(
             {
                 "channel": kind,
