@@ -37,7 +37,8 @@ test: lint ## Lint, then examples, doctests and all tests
 
 bench: install ## Time the public calls at real sizes
 	@$(BIN)/gaelp bench market
-	$(BIN)/pytest -p no:xdist benchmarks
+	$(BIN)/python benchmarks/auction.py
+	$(BIN)/python benchmarks/auction_gym.py
 
 study: install ## The long experiments
 	@$(BIN)/pytest -n 2 --dist loadgroup -m study tests

@@ -10,11 +10,14 @@ REPOSITORY = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_thread() -> Iterator[None]:
+def one_thread(pytestconfig: pytest.Config) -> Iterator[None]:
     """Small worlds are faster on one thread, above all beside other test processes.
 
-    A test that asks for more sets them itself, and sets them back.
+    A test that asks for more sets them itself, and sets them back; studies fly large worlds on all threads.
     """
+    if "study" in (pytestconfig.getoption("markexpr") or "").replace("not study", ""):
+        yield
+        return
     import numba  # here, so that loading this file stays light
 
     import gaelp.core.jit  # noqa: F401 - says how threads wait, before the first call starts them

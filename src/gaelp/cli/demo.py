@@ -11,8 +11,8 @@ import typer
 WELCOME = """\
 GAELP is a flight simulator for advertising budgets. This demo
 
-  1. builds {training} training worlds: copies of one market, each with its own people, rivals and luck;
-  2. trains `static_lines`, a bid multiplier per campaign line, for about {minutes:g} minutes;
+  1. builds training worlds, {training} new ones a round: copies of one market, each with its own people, rivals and luck;
+  2. trains `static_lines`, a bid multiplier per campaign line, for about {minutes:g} minute(s);
   3. flies it beside `random`, `fixed` and tuned `pacing` for {days} days on {worlds} validation worlds of
      {users:,} people that training never saw;
   4. flies every world again with our ads off and the same luck: the difference is what the ads caused;
@@ -145,13 +145,16 @@ def _summary(board: dict[str, Any]) -> list[str]:
     pair = board["pairs"]["static_lines - pacing"]["incremental_profit_usd"]
     learnt = board["policies"]["static_lines"]["incremental_cac_usd"]["mean"]
     paced = board["policies"]["pacing"]["incremental_cac_usd"]["mean"]
-    known = pair["low"] is not None and pair["low"] > 0
-    verdict = "beats" if known else "does not significantly beat"
+    verdict = "does not differ significantly from"
+    if pair["low"] is not None and pair["low"] > 0:
+        verdict = "beats"
+    elif pair["high"] is not None and pair["high"] < 0:
+        verdict = "loses to"
     low, high = (f"${v:,.0f}" if v is not None else "unbounded" for v in (pair["low"], pair["high"]))
     cac = "" if learnt is None or paced is None else f" Incremental CAC: ${learnt:.0f} against ${paced:.0f}."
     return [
-        f"static_lines {verdict} tuned dual pacing in incremental profit: ${pair['mean']:,.0f} a world and "
-        f"flight more (95 % interval {low} to {high}).{cac}",
+        f"static_lines {verdict} tuned dual pacing in incremental profit: a difference of "
+        f"${pair['mean']:,.0f} a world and flight (95 % interval {low} to {high}).{cac}",
         "Incremental figures compare each world with its twin without our ads; attributed figures are what "
         "the platform would claim (last click within 30 days).",
     ]

@@ -36,7 +36,7 @@ class Scores:
 
     @property
     def objective(self) -> Floats:
-        """Profit, less a dollar for each dollar short of `FULL_SPEND` of the budget."""
+        """Profit, less two dollars for each dollar short of `FULL_SPEND` of the budget."""
         budget = self.spend_usd / np.maximum(self.spend_share, 1e-9)
         short = np.maximum(FULL_SPEND - self.spend_share, 0.0) * budget
         return self.profit_usd - 2.0 * short

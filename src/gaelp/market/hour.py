@@ -825,7 +825,7 @@ def midnight(r, pop, rivals, books, w, day, adapt):
         for line in range(books.line_spent_today.shape[2]):
             books.line_spent_today[w, k, line] = 0
     month = ((r.start_day_of_year + day) % 365) * 12 // 365
-    learn_overnight(r, rivals, w, day, r.season_price[month], pop.memory.shape[2], adapt)
+    learn_overnight(r, rivals, w, day, r.season_price[month], adapt)
     people, today = pop.people[w], pop.today[w]
     goodwill, memory = pop.goodwill[w], pop.memory[w]
     season = r.season_demand[month]
@@ -838,7 +838,7 @@ def world_hour(
     r, pop, rivals, books, controls, opp_bid, opp, w, hour, adapt, due, bids, quality, tie, winner, price
 ):
     """One hour of one world: list who is due, then visit them, asking for memory some people ahead."""
-    open_budgets(rivals, w, hour % 24, adapt)
+    open_budgets(rivals, w, adapt)
     people, today = pop.people[w], pop.today[w]
     goodwill, memory = pop.goodwill[w], pop.memory[w]
     hour_of_week = (r.start_hour_of_week + hour) % 168

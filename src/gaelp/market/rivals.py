@@ -1,9 +1,11 @@
 """How rivals learn: at midnight, each from its own report of the day, by its own strategy.
 
-A rival bids `strength x price level x multiplier x pace` on every line. The multiplier is what it
-learns, per line and inside fixed bounds; the pace keeps its budget. A day's result on a line is scored by
-`margin x share won - aversion x share lost`: what it gained on the auctions it won, less a part of what
-it lost to others, so a rival that keeps losing people it values bids harder for them.
+A rival bids `strength x price level x season x shade x multiplier x pace` on every line. The multiplier is what
+it learns, per line and inside fixed bounds; the pace keeps its budget. What a learner wants of a line is its
+usual share of wins, the mean of its first weeks: a share above it counts as value, a share under it counts as a
+loss and weighs more, and bidding higher costs. So a rival that keeps losing people it values bids harder for
+them. The value pacer and the rules follow the same habit without trying things out; the random one does not
+look at all.
 """
 
 import math
@@ -16,6 +18,8 @@ Q_LEARNING, POLICY_GRADIENT, RULE_BASED, RANDOM, PACED_VALUE = range(5)
 LOW, HIGH = 0.4, 2.5
 """Bounds of a learnt multiplier; they keep prices from exploding or collapsing."""
 AVERSION = 0.5
+GRADIENT_AVERSION = 2.0
+"""Weight of a lost usual share against a won one, in Q-learning and in the policy gradient."""
 HABIT_DAYS = 45.0
 """Days over which a rival forms its habit; within the warm-up of a new world."""
 _RIVAL_KEY = 1 << 30
@@ -43,7 +47,7 @@ def shade_of(r, line):
 
 
 @jit(borrows=True)
-def open_budgets(rivals, w, hour_of_day, adapt):
+def open_budgets(rivals, w, adapt):
     """Hourly budget check: a rival that has spent its day's budget rests until midnight."""
     if not adapt:
         return
@@ -51,22 +55,13 @@ def open_budgets(rivals, w, hour_of_day, adapt):
         rivals.active[w, i] = 1 if rivals.spent[w, i] < rivals.budget[w, i] else 0
 
 
-@jit(borrows=True)
-def score(report, value, aversion):
-    """A day's result on a line, per auction and relative to the value of a win."""
-    auctions = max(report[0], 1.0)
-    share = report[2] / auctions
-    cost = report[4] / max(value, 1e-9) / auctions
-    return share - cost - aversion * (1.0 - share)
-
-
 @jit(borrows=True, rare=True)
-def learn_overnight(r, rivals, w, day, season, n_seats, adapt):
+def learn_overnight(r, rivals, w, day, season, adapt):
     """Every rival of world `w` reads its report, adapts, and sets the coming day's bids.
 
     Args:
         r: rules. day: the day that begins; learning starts with the second.
-        season: price factor of the month. n_seats: external seats, whose brands come first.
+        season: price factor of the month.
         adapt: False leaves bids as they are (a replay sets them).
     """
     for i in range(rivals.strength.shape[1]):
@@ -75,7 +70,7 @@ def learn_overnight(r, rivals, w, day, season, n_seats, adapt):
         if adapt and day > 0:
             keep_budget(rivals, w, i)
             for line in range(_N_LINES):
-                learn_line(r, rivals, w, i, line, strategy, key)
+                learn_line(rivals, w, i, line, strategy, key)
         if adapt:
             for line in range(_N_LINES):
                 value = rivals.strength[w, i] * price_of(r, line, season) * shade_of(r, line)
@@ -95,7 +90,7 @@ def keep_budget(rivals, w, i):
 
 
 @jit(borrows=True, rare=True)
-def learn_line(r, rivals, w, i, line, strategy, key):
+def learn_line(rivals, w, i, line, strategy, key):
     """One rival, one line, one night."""
     report = rivals.report[w, i, line]
     if report[0] < 1.0 and strategy != RANDOM:
@@ -106,7 +101,7 @@ def learn_line(r, rivals, w, i, line, strategy, key):
     elif strategy == Q_LEARNING:
         m = q_step(rivals, w, i, line, report, m, key)
     elif strategy == POLICY_GRADIENT:
-        m = gradient_step(rivals, w, i, line, report, m, key)
+        m = gradient_step(rivals, w, i, line, m, key)
     elif strategy == RULE_BASED:
         m = rule_step(rivals, w, i, line, report, m)
     else:
@@ -149,17 +144,32 @@ def q_step(rivals, w, i, line, report, m, key):
 
 
 @jit(borrows=True, rare=True)
-def gradient_step(rivals, w, i, line, report, m, key):
-    """REINFORCE on the log multiplier: try a little up or down each day, keep what paid."""
+def gradient_step(rivals, w, i, line, m, key):
+    """REINFORCE on the log multiplier: try a little up or down each day, keep what paid.
+
+    All lines of an auction kind try the same and are scored together; one line of a small panel sees too few
+    auctions a day to tell a try from luck.
+    """
+    first, last, kind = 0, 8, 0
+    if line >= 14:
+        first, last, kind = 14, _N_LINES, 3
+    elif line >= 12:
+        first, last, kind = 12, 14, 2
+    elif line >= 8:
+        first, last, kind = 8, 12, 1
+    auctions, wins = 0.0, 0.0
+    for other in range(first, last):
+        auctions += rivals.report[w, i, other, 0]
+        wins += rivals.report[w, i, other, 2]
     trace = rivals.trace[w, i, line]
-    share = report[2] / report[0]
-    used_to = usual_share(trace, share)
+    share = wins / max(auctions, 1.0)
+    relative = share / max(usual_share(trace, share), 1e-3)
+    reward = relative - m - GRADIENT_AVERSION * max(0.0, 1.0 - relative)
     tried = trace[1]
-    reward = share / max(used_to, 1e-3) - 0.5 * m - AVERSION * max(0.0, 1.0 - share / max(used_to, 1e-3))
-    centre = math.log(m) - tried
-    centre += rivals.rate[w, i] * (reward - trace[2]) * tried / max(rivals.explore[w, i] ** 2, 1e-6)
+    step = rivals.rate[w, i] * (reward - trace[2]) * tried / max(rivals.explore[w, i] ** 2, 1e-6)
+    centre = math.log(m) - tried + min(max(step, -0.1), 0.1)
     trace[2] += 0.2 * (reward - trace[2])
-    trace[1] = rivals.explore[w, i] * normal(key, 300 + line)
+    trace[1] = rivals.explore[w, i] * normal(key, 300 + kind)
     return math.exp(centre + trace[1])
 
 

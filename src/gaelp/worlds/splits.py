@@ -2,7 +2,7 @@
 
 A world of a split differs from the market file in its parameters, by log-normal factors of the file's
 `[spread]`, and in its seed. Worlds of `train` and `validation` are drawn by index; those of `test` are
-read from files that were written and hashed before any training code existed, and training refuses them.
+read from files that were written and hashed before any policy was trained, and training refuses them.
 """
 
 import hashlib

@@ -5,6 +5,7 @@ plain settings; `gaelp train --agent baselines` finds its own.
 """
 
 import json
+import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ class Tuned:
         value_weight: how far pacing leans to attributed value.
         settings: of the pacer.
         attributed_value: (n_lines,) attributed value per reference price paid, relative.
-        for_this_market: the values were found on this very market file.
+        for_this_market: the values were found on this very market file; reports say so.
     """
 
     fixed_multiplier: float = 1.0
@@ -63,6 +64,11 @@ def tuned_for(file: MarketFile) -> Tuned:
         return Tuned()
     data = json.loads(path.read_text())
     if data.get("market_sha256") != file.sha256:
+        print(
+            f"note: {path.name} was tuned for another version of this market; baselines fly untuned."
+            " Run `gaelp train --agent baselines`.",
+            file=sys.stderr,
+        )
         return Tuned()
     value = np.array([data["attributed_value"].get(line.name, 1.0) for line in LINES])
     return Tuned(
