@@ -11,7 +11,8 @@ import typer
 WELCOME = """\
 GAELP is a flight simulator for advertising budgets. This demo
 
-  1. builds training worlds, {training} new ones a round: copies of one market, each with its own people, rivals and luck;
+  1. builds training worlds, {training} new ones a round: copies of one market, each with its own people,
+     rivals and luck;
   2. trains `static_lines`, a bid multiplier per campaign line, for about {minutes:g} minute(s);
   3. flies it beside `random`, `fixed` and tuned `pacing` for {days} days on {worlds} validation worlds of
      {users:,} people that training never saw;

@@ -148,7 +148,7 @@ def checks(flight: Flight, twin: Market | None, runoff_days: int) -> list[Check]
 
 
 def measured_display_quantiles(at: Floats) -> Floats:
-    """iPinYou's price quantiles relative to its median, at the probabilities `at`."""
+    """Price quantiles of iPinYou relative to their median, at the probabilities `at`."""
     probability, price = display_price_quantiles()
     relative: Floats = np.interp(at, probability, price) / np.interp(0.5, probability, price)
     return relative

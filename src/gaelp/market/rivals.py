@@ -1,11 +1,11 @@
 """How rivals learn: at midnight, each from its own report of the day, by its own strategy.
 
-A rival bids `strength x price level x season x shade x multiplier x pace` on every line. The multiplier is what
-it learns, per line and inside fixed bounds; the pace keeps its budget. What a learner wants of a line is its
-usual share of wins, the mean of its first weeks: a share above it counts as value, a share under it counts as a
-loss and weighs more, and bidding higher costs. So a rival that keeps losing people it values bids harder for
-them. The value pacer and the rules follow the same habit without trying things out; the random one does not
-look at all.
+A rival bids `strength x price level x season x shade x multiplier x pace` on every line. The multiplier is
+what it learns, per line and inside fixed bounds; the pace keeps its budget. What a learner wants of a line is
+its usual share of wins, the mean of its first weeks: a share above it is value, a share under it is counted
+as a loss and weighs more, and bidding higher costs. So a rival that keeps losing people it values bids harder
+for them. The value pacer and the rules follow the same habit without trying things out; the random one does
+not look at all.
 """
 
 import math
