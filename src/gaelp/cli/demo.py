@@ -70,17 +70,21 @@ def demo_command(
         progress.update(task, total=1, completed=1)
         task = progress.add_task("Training static_lines", total=100.0)
 
+        training_began = time.perf_counter()
+
+        def elapsed_share() -> float:
+            return min(99.0, 100.0 * (time.perf_counter() - training_began) / (60.0 * minutes))
+
         def trained(done: Round) -> None:
-            progress.update(task, completed=min(99.0, 100.0 * done.seconds / (60.0 * minutes)))
             progress.console.print(
-                f"  round {done.epoch}: incremental profit ${done.mean_usd:,.0f}"
+                f"  round {done.epoch}: score of the search's centre ${done.mean_usd:,.0f}"
                 f" (pacing on the same worlds ${done.pacing_usd:,.0f})",
                 highlight=False,
             )
 
         found = train(
             file, tuned=tuned, epochs=None, minutes=minutes, seed=seed, days=days, out=out / "training",
-            report=trained,
+            report=trained, tick=lambda _: progress.update(task, completed=elapsed_share()),
         )  # fmt: skip
         progress.update(task, completed=100.0)
         policies: dict[str, Any] = {
