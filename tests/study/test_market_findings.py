@@ -17,10 +17,10 @@ from gaelp.evaluation.intervals import (
 from gaelp.market.file import load
 from gaelp.market.state import SPEND
 from gaelp.platforms.simulated import SimulatedPlatform
-from gaelp.worlds.flight import fly, make_market, replay_without, run_off, warm_up
+from gaelp.worlds.flight import fly, make_market, run_off, warm_up
 from gaelp.worlds.splits import split_worlds
 from gaelp.worlds.tuned import tuned_for
-from gaelp.worlds.twins import attributed_by_line
+from gaelp.worlds.twins import attributed_by_line, replay
 
 pytestmark = pytest.mark.study
 MARKET = "markets/family_safety.toml"
@@ -31,7 +31,7 @@ OWN_BRAND = np.array([line.name.startswith("search_own_brand") for line in LINES
 def test_own_brand_search_looks_best_and_causes_least():
     """eBay's finding: attributed CAC far under the account's, incremental CAC far over it."""
     file = load(MARKET)
-    market = make_market(split_worlds(file, "validation", 32), 20_000)
+    market = make_market(split_worlds(file, "validation", 64), 20_000)
     tuned = tuned_for(file)
     traffic = warm_up(market)
     flight = fly(market.copy(), tuned.pacing(), days=30, traffic=traffic, tuned=tuned)
@@ -43,7 +43,7 @@ def test_own_brand_search_looks_best_and_causes_least():
     ours = flight.market.books.expected[:, 0, 0]
 
     def incremental(off):
-        twin = replay_without(market, flight, off, 60)
+        twin = replay(market, flight, lines_off=off)
         return ours - twin.books.expected[:, 0, 0]
 
     brand, account = incremental(OWN_BRAND), incremental(np.ones(len(LINES), bool))

@@ -18,10 +18,10 @@ from gaelp.evaluation.intervals import mean_interval, ratio_of_sums_interval
 from gaelp.evaluation.judge import Judgement
 from gaelp.journeys.timeline import told
 from gaelp.market.market import Market
-from gaelp.market.state import AUCTION_OF_LINE, SPEND, Rivals
+from gaelp.market.state import AUCTION_OF_LINE, SPEND
 from gaelp.market.tables import hour_of_week
-from gaelp.worlds.flight import Flight, Tick, replay_without
-from gaelp.worlds.twins import attributed_by_line
+from gaelp.worlds.flight import Flight, Tick
+from gaelp.worlds.twins import attributed_by_line, replay
 
 Floats = NDArray[np.float64]
 _CHANNEL = np.array([int(line.channel) for line in LINES])
@@ -68,8 +68,7 @@ def channel_rows(
     Args:
         policy: whose flights. n_worlds: worlds to replay, from the first batch. tick: world-hours done.
     """
-    flight, snapshot = judged.flights[policy][0], judged.snapshots[0]
-    flight, snapshot = narrowed(flight, snapshot, n_worlds)
+    flight, snapshot = judged.flights[policy][0].first(n_worlds), judged.snapshots[0].first(n_worlds)
     end = flight.start + flight.hours
     horizon = end + runoff_days * 24
     attributed = attributed_by_line(flight.market, flight.start, end, horizon)
@@ -79,13 +78,13 @@ def channel_rows(
         off = _CHANNEL == int(channel)
         spend = flight.report[:, off, SPEND].sum(axis=1) / MICROS_PER_USD
         claimed = attributed[:, off].sum(axis=1)
-        twin = replay_without(snapshot, flight, off, runoff_days, tick)
+        twin = replay(snapshot, flight, lines_off=off, runoff_days=runoff_days, tick=tick)
         gained = ours - twin.books.expected[:, 0, 0]
         rows.append(_channel_row(channel.name.lower(), spend, claimed, gained))
         if channel is Channel.SEARCH:
             own = np.array([line.name.startswith("search_own_brand") for line in LINES])
             spend = flight.report[:, own, SPEND].sum(axis=1) / MICROS_PER_USD
-            twin = replay_without(snapshot, flight, own, runoff_days, tick)
+            twin = replay(snapshot, flight, lines_off=own, runoff_days=runoff_days, tick=tick)
             gained = ours - twin.books.expected[:, 0, 0]
             rows.append(_channel_row("own-brand search", spend, attributed[:, own].sum(axis=1), gained))
     return rows
@@ -103,28 +102,6 @@ def _channel_row(name: str, spend: Floats, claimed: Floats, gained: Floats) -> d
         "attributed_cac_usd": float(spend.sum() / claimed.sum()) if claimed.sum() > 0 else None,
         "incremental_cac_usd": ratio_of_sums_interval(spend, gained).as_dict(),
     }
-
-
-_BY_WORLD = (
-    *("daily_budget_usd", "spend_micros", "bid", "report", "prices", "prices_before", "ads"),
-    *("rival_bid", "opportunities"),
-)
-"""Arrays of a flight whose first axis is the world."""
-
-
-def narrowed(flight: Flight, snapshot: Market, n_worlds: int) -> tuple[Flight, Market]:
-    """The first `n_worlds` of a flight and of its snapshot, for replays that need not be many."""
-    n = min(n_worlds, snapshot.n_worlds)
-    few = Flight(**{**vars(flight)})
-    for name in _BY_WORLD:
-        setattr(few, name, getattr(flight, name)[:n])
-    few.replay_bid = flight.replay_bid[:, :n]
-    few.replay_active = flight.replay_active[:, :n]
-    few.stages = flight.stages[:n]
-    if flight.rivals_after is not None:
-        few.rivals_after = Rivals._make(a[:n].copy() for a in flight.rivals_after)
-    few.market = flight.market.first(n)
-    return few, snapshot.first(n)
 
 
 def journey_sections(judged: Judgement, policy: str) -> dict[str, Any]:

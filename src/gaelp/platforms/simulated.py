@@ -1,4 +1,4 @@
-"""The door to the simulated market: one external seat of a batch of worlds."""
+"""The door to the simulated market: the external seats of a batch of worlds."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,23 +11,20 @@ from gaelp.market.state import empty_controls
 
 
 class SimulatedPlatform:
-    """Holds one seat's controls and passes hours of the market.
+    """Holds the external seats' controls and passes hours of the market.
 
     Args:
         market: the worlds; they are changed as hours pass.
-        seat: the external seat behind this door.
         adapt: False replays rivals (`Market.advance`).
     """
 
-    def __init__(self, market: Market, *, seat: int = 0, adapt: bool = True) -> None:
+    def __init__(self, market: Market, *, adapt: bool = True) -> None:
         self.market = market
-        self.seat = seat
         self.adapt = adapt
         self.controls = empty_controls(market.n_worlds, market.n_seats)
-        self._booked_at = [0] * market.n_worlds
 
-    def apply(self, approved: ApprovedControls) -> None:
-        """Set the seat's controls for the coming hour.
+    def apply(self, approved: ApprovedControls, *, seat: int = 0) -> None:
+        """Set a seat's controls for the coming hour.
 
         Raises:
             BadInput: anything but `ApprovedControls` was handed in.
@@ -39,7 +36,7 @@ class SimulatedPlatform:
                 "must be ApprovedControls",
                 "Pass the proposal through the gate.",
             )
-        k = self.seat
+        k = seat
         self.controls.bid[:, k] = approved.bid_usd
         self.controls.target_cpa[:, k] = approved.target_cpa_usd
         self.controls.daily_cap[:, k] = approved.daily_cap_micros
@@ -49,25 +46,32 @@ class SimulatedPlatform:
         self.controls.region[:, k] = approved.region
         self.controls.upload[:, k] = approved.value_upload
 
-    def switch_off(self) -> None:
-        """Turn every line of the seat off."""
-        self.controls.bid[:, self.seat] = 0.0
-        self.controls.target_cpa[:, self.seat] = 0.0
+    def switch_off(self, *, seat: int | None = None, lines: NDArray[np.bool_] | None = None) -> None:
+        """Turn lines off until controls are applied again.
+
+        Args:
+            seat: whose; None for every external seat.
+            lines: (n_lines,) which; None for all.
+        """
+        seats = slice(None) if seat is None else slice(seat, seat + 1)
+        off = slice(None) if lines is None else lines
+        self.controls.bid[:, seats, off] = 0.0
+        self.controls.target_cpa[:, seats, off] = 0.0
 
     def advance(self) -> None:
         """Let an hour pass in every world."""
         self.market.advance(self.controls, adapt=self.adapt)
 
-    def report(self) -> NDArray[np.int64]:
-        """Counters of the seat since the worlds began."""
-        return self.market.books.report[:, self.seat]
+    def report(self, *, seat: int = 0) -> NDArray[np.int64]:
+        """Counters of a seat since the worlds began."""
+        return self.market.books.report[:, seat]
 
-    def booked(self, since: int, until: int) -> NDArray[np.float64]:
+    def booked(self, since: int, until: int, *, seat: int = 0) -> NDArray[np.float64]:
         """(n_worlds, n_lines) attributed conversions booked in hours [since, until)."""
         counts = np.zeros((self.market.n_worlds, N_LINES))
         for w in range(self.market.n_worlds):
             made = self.market.decisions(w)
-            due = made[(made["brand"] == self.seat) & (made["line"] < N_LINES)]
+            due = made[(made["brand"] == seat) & (made["line"] < N_LINES)]
             due = due[(due["book_hour"] >= since) & (due["book_hour"] < until)]
             np.add.at(counts[w], due["line"].astype(int), 1.0)
         return counts

@@ -1,22 +1,22 @@
 """A flight: one policy on a batch of worlds for some days, through the gate, and the run-off after it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gaelp.agents.baselines import FixedPolicy
-from gaelp.agents.policy import Brief, Policy, View
-from gaelp.control.controls import Denial
-from gaelp.control.gate import Gate, Limits
+from gaelp.agents.policy import Brief, Policy
+from gaelp.control.controls import ApprovedControls, Denial
 from gaelp.core.errors import BadInput
-from gaelp.core.units import MICROS_PER_USD
-from gaelp.core.words import EMAIL_LINE, LINES, N_LINES, Stage
+from gaelp.core.words import EMAIL_LINE, LINES, Stage
 from gaelp.market.market import Market, World
 from gaelp.market.parameters import PRICE_GROUPS
-from gaelp.market.state import CLICKS, IMPRESSIONS, OPPORTUNITIES, SPEND, WINS, Rivals
+from gaelp.market.state import Rivals
 from gaelp.platforms.simulated import SimulatedPlatform
+from gaelp.worlds.account import Account, approved_bids
 from gaelp.worlds.tuned import Tuned, tuned_for
 
 Floats = NDArray[np.float64]
@@ -24,8 +24,6 @@ Tick = Callable[[int], None]
 """Called with a number of world-hours done, for a progress bar."""
 
 WARM_UP_DAYS = 60
-BID_CAP_FACTOR = 50.0
-"""The gate's cap on a bid, as a multiple of the line's reference price."""
 
 
 def _no_tick(_: int) -> None:
@@ -38,10 +36,11 @@ class Flight:
 
     Attributes:
         market: the worlds as they are after the run-off.
-        start: hour of the market at which the flight began. hours: its length.
+        seat: whose flight. start: hour of the market at which it began. hours: its length.
         daily_budget_usd: (n_worlds,).
         spend_micros: (n_worlds, hours, n_lines) as billed.
-        bid: (n_worlds, hours, n_lines) as approved.
+        approved: the controls of every hour, for a replay; empty unless kept.
+        bid: (n_worlds, hours, n_lines) manual bids as approved; hours is 0 unless kept.
         report: (n_worlds, n_lines, fields) counters of the flight.
         prices: (n_worlds, n_lines, bins) paid prices of all bidders during the flight.
         ads: (n_worlds, 4, 2) impressions and clicks of all bidders by auction kind, during the flight.
@@ -51,14 +50,16 @@ class Flight:
         opportunities: (n_worlds, hours) auctions on the seat's lines.
         stages: (n_worlds, 6) people by stage at the end of the flight.
         rivals_after: what rivals had learnt at the end of the flight.
-        denials: refused controls.
+        denials: the first thousand refused controls. n_denials: how many there were.
     """
 
     market: Market
+    seat: int
     start: int
     hours: int
     daily_budget_usd: Floats
     spend_micros: NDArray[np.int64]
+    approved: list[ApprovedControls]
     bid: NDArray[np.float64]
     report: NDArray[np.int64]
     prices: NDArray[np.int64]
@@ -69,8 +70,34 @@ class Flight:
     replay_active: NDArray[np.uint8]
     opportunities: NDArray[np.int64]
     stages: NDArray[np.int64]
-    rivals_after: Rivals | None = None
+    rivals_after: Rivals
     denials: list[Denial] = field(default_factory=list)
+    n_denials: int = 0
+
+    def first(self, n_worlds: int) -> "Flight":
+        """The flight of the first `n_worlds` worlds only, copied."""
+        n = min(n_worlds, self.market.n_worlds)
+        rest = {name: getattr(self, name)[:n].copy() for name in _BY_WORLD}
+        return replace(
+            self,
+            market=self.market.first(n),
+            approved=[
+                replace(approved, **{f.name: getattr(approved, f.name)[:n] for f in fields(approved)})
+                for approved in self.approved
+            ],
+            replay_bid=self.replay_bid[:, :n].copy(),
+            replay_active=self.replay_active[:, :n].copy(),
+            rivals_after=Rivals._make(array[:n].copy() for array in self.rivals_after),
+            denials=[denial for denial in self.denials if denial.world < n],
+            **rest,
+        )
+
+
+_BY_WORLD = (
+    *("daily_budget_usd", "spend_micros", "bid", "report", "prices", "prices_before", "ads"),
+    *("rival_bid", "opportunities", "stages"),
+)
+"""Arrays of a flight whose first axis is the world."""
 
 
 def make_market(worlds: list[World], n_people: int, **options: int) -> Market:
@@ -142,9 +169,14 @@ def traffic_of(market: Market, flight: Flight) -> Floats:
     return rate / rate.mean(axis=1, keepdims=True)
 
 
-def fly(
+def fly(market: Market, policy: Policy, **options: Any) -> Flight:
+    """Fly one policy on seat 0, the other external seats silent; see `fly_together` for the options."""
+    return fly_together(market, [policy], **options)[0]
+
+
+def fly_together(
     market: Market,
-    policy: Policy,
+    policies: Sequence[Policy],
     *,
     days: int,
     traffic: Floats | None,
@@ -153,137 +185,92 @@ def fly(
     tuned: Tuned | None = None,
     tick: Tick = _no_tick,
     keep_bids: bool = True,
-) -> Flight:
-    """Fly a policy for `days` in every world of the batch; the market is changed.
+) -> list[Flight]:
+    """Fly policies for `days`, one on each external seat, in every world of the batch; the market is changed.
 
     Args:
-        market: worlds at the first hour of a day. policy: decides. days: length.
+        market: worlds at the first hour of a day.
+        policies: for seat 0, 1, ...; seats without one are silent.
+        days: length.
         traffic: (n_worlds, 168) forecast from `warm_up`; None for a flat one.
         daily_budget_usd: per panel and day; None takes the file's budget a person.
-        seed: for policies that draw. tick: told the world-hours done. keep_bids: record approved bids.
+        seed: for policies that draw. tick: told the world-hours done.
+        keep_bids: keep the approved controls and rivals' bids, as a replay needs them.
     """
     if days < 1:
         raise BadInput("days", days, "must be at least 1", "Fly at least one day.")
+    if not 1 <= len(policies) <= market.n_seats:
+        remedy = "Give one policy a seat, or make the market with more seats."
+        raise BadInput("policies", len(policies), f"must be from 1 to {market.n_seats}", remedy)
     n_worlds, hours, start = market.n_worlds, days * 24, market.hour
     budget = panel_budget(market, daily_budget_usd)
-    reference = reference_prices(market)
-    gate = Gate(
-        Limits(
-            bid_cap_usd=np.maximum(BID_CAP_FACTOR * reference, 1.0),
-            target_cap_usd=100.0 * market.worlds[0].file.cac_target_usd,
-            daily_cap_micros=np.floor(budget * MICROS_PER_USD).astype(np.int64),
-        )
-    )
+    forecast = np.ones((n_worlds, 168)) if traffic is None else traffic
+    brief = make_brief(market, budget, forecast, tuned or tuned_for(market.worlds[0].file), seed)
     platform = SimulatedPlatform(market)
-    policy.start(
-        make_brief(
-            market,
-            budget,
-            np.ones((n_worlds, 168)) if traffic is None else traffic,
-            tuned or tuned_for(market.worlds[0].file),
-            seed,
+    accounts = [
+        Account(
+            platform,
+            policy,
+            brief,
+            seat=seat,
+            start=start,
+            days=days,
+            start_hour_of_week=int(market.rules["start_hour_of_week"][0]),
+            keep=keep_bids,
         )
-    )
-    before = platform.report().copy()
-    first = before.copy()
-    prices = market.books.prices.copy()
-    lines = (n_worlds, hours, N_LINES)
-    flight = Flight(
-        market=market,
-        start=start,
-        hours=hours,
-        daily_budget_usd=budget,
-        spend_micros=np.zeros(lines, np.int64),
-        bid=np.zeros(lines if keep_bids else (n_worlds, 0, N_LINES)),
-        report=first,
-        prices=prices,
-        prices_before=prices,
-        ads=market.books.ads.copy(),
-        rival_bid=np.zeros((n_worlds, days, market.n_rivals)),
-        replay_bid=np.zeros((days, *market.rivals.bid.shape) if keep_bids else (0,)),
-        replay_active=np.zeros((hours if keep_bids else 0, n_worlds, market.n_rivals), np.uint8),
-        opportunities=np.zeros((n_worlds, hours), np.int64),
-        stages=np.zeros((n_worlds, len(Stage)), np.int64),
-    )
-    last = np.zeros_like(before)
-    booked = np.zeros((n_worlds, N_LINES))
-    start_of_week = int(market.rules["start_hour_of_week"][0])
+        for seat, policy in enumerate(policies)
+    ]
+    prices, ads = market.books.prices.copy(), market.books.ads.copy()
+    rival_bid = np.zeros((n_worlds, days, market.n_rivals))
+    replay_bid = np.zeros((days, *market.rivals.bid.shape) if keep_bids else (0, n_worlds))
+    replay_active = np.zeros((hours if keep_bids else 0, n_worlds, market.n_rivals), np.uint8)
     for h in range(hours):
-        view = View(
-            hour=h,
-            hour_of_week=(start_of_week + start + h) % 168,
-            spend_usd=last[..., SPEND] / MICROS_PER_USD,
-            clicks=last[..., CLICKS].astype(float),
-            impressions=last[..., IMPRESSIONS].astype(float),
-            wins=last[..., WINS].astype(float),
-            opportunities=last[..., OPPORTUNITIES].astype(float),
-            conversions=booked,
-        )
-        approved, denials = gate.check(policy.act(view))
-        flight.denials.extend(denials[: max(0, 1000 - len(flight.denials))])
-        platform.apply(approved)
+        for account in accounts:
+            account.decide(h)
         if h % 24 == 0:
-            flight.rival_bid[:, h // 24] = (
+            rival_bid[:, h // 24] = (
                 market.rivals.multiplier[:, :, :EMAIL_LINE].mean(axis=2) * market.rivals.pace
             )
             if keep_bids:
-                flight.replay_bid[h // 24] = market.rivals.bid
+                replay_bid[h // 24] = market.rivals.bid
         platform.advance()
-        now = platform.report()
-        last = now - before
-        before = now.copy()
-        booked = platform.booked(market.hour - 1, market.hour)
-        flight.spend_micros[:, h] = last[..., SPEND]
-        flight.opportunities[:, h] = last[..., OPPORTUNITIES].sum(axis=1)
+        for account in accounts:
+            account.record(h)
         if keep_bids:
-            flight.bid[:, h] = approved.bid_usd
-            flight.replay_active[h] = market.rivals.active
+            replay_active[h] = market.rivals.active
         tick(n_worlds)
-    flight.report = platform.report() - first
-    flight.prices = market.books.prices - prices
-    flight.ads = market.books.ads - flight.ads
-    flight.rivals_after = Rivals._make(array.copy() for array in market.rivals)
-    for w in range(n_worlds):
-        flight.stages[w] = np.bincount(market.pop.people["stage"][w], minlength=len(Stage))
-    return flight
+    people = market.pop.people["stage"]
+    stages = np.array([np.bincount(people[w], minlength=len(Stage)) for w in range(n_worlds)])
+    return [
+        Flight(
+            market=market,
+            seat=account.seat,
+            start=start,
+            hours=hours,
+            daily_budget_usd=budget,
+            spend_micros=account.spend_micros,
+            approved=account.approved,
+            bid=approved_bids(account.approved, n_worlds),
+            report=platform.report(seat=account.seat) - account.first,
+            prices=market.books.prices - prices,
+            prices_before=prices,
+            ads=market.books.ads - ads,
+            rival_bid=rival_bid,
+            replay_bid=replay_bid,
+            replay_active=replay_active,
+            opportunities=account.opportunities,
+            stages=stages,
+            rivals_after=Rivals._make(array.copy() for array in market.rivals),
+            denials=account.denials,
+            n_denials=account.n_denials,
+        )
+        for account in accounts
+    ]
 
 
 def run_off(market: Market, days: int, tick: Tick = _no_tick) -> None:
-    """Let `days` pass with our ads off."""
+    """Let `days` pass with all external seats' ads off."""
     platform = SimulatedPlatform(market)
-    platform.switch_off()
     for _ in range(days * 24):
         platform.advance()
         tick(market.n_worlds)
-
-
-def replay_without(
-    snapshot: Market, flight: Flight, lines_off: NDArray[np.bool_], runoff_days: int, tick: Tick = _no_tick
-) -> Market:
-    """The `direct` twin: our controls and rivals' bids as logged, some lines off, freed budget unspent.
-
-    With no line off it is the flight itself, bit for bit.
-
-    Args:
-        snapshot: the worlds as they were before the flight (copied). flight: flown with `keep_bids`.
-        lines_off: (n_lines,) which of our lines are silent.
-        runoff_days: days with our ads off afterwards, rivals adapting again.
-
-    Returns:
-        The twin worlds after the run-off.
-    """
-    twin = snapshot.copy()
-    platform = SimulatedPlatform(twin, adapt=False)
-    seat = platform.seat
-    platform.controls.daily_cap[:, seat] = np.floor(flight.daily_budget_usd * MICROS_PER_USD)
-    for h in range(flight.hours):
-        if h % 24 == 0:
-            twin.rivals.bid[:] = flight.replay_bid[h // 24]
-        twin.rivals.active[:] = flight.replay_active[h]
-        platform.controls.bid[:, seat] = np.where(lines_off, 0.0, flight.bid[:, h])
-        platform.advance()
-        tick(twin.n_worlds)
-    assert flight.rivals_after is not None
-    twin.rivals = Rivals._make(array.copy() for array in flight.rivals_after)
-    run_off(twin, runoff_days, tick)
-    return twin

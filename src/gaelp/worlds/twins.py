@@ -1,17 +1,84 @@
 """Twins: what would have happened anyway, and the difference our ads made."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gaelp.core.errors import BadInput
 from gaelp.core.units import MICROS_PER_USD
 from gaelp.core.words import N_LINES, NO_LINE
 from gaelp.market.market import Market
-from gaelp.market.state import BIDS, CLICKS, IMPRESSIONS, OPPORTUNITIES, SPEND, WINS
-from gaelp.worlds.flight import Flight
+from gaelp.market.state import BIDS, CLICKS, IMPRESSIONS, OPPORTUNITIES, SPEND, WINS, Rivals
+from gaelp.platforms.simulated import SimulatedPlatform
+from gaelp.worlds.flight import Flight, Tick, run_off
 
 Floats = NDArray[np.float64]
+
+
+ALL_LINES = np.ones(N_LINES, bool)
+
+
+def replay(
+    snapshot: Market,
+    flights: Flight | Sequence[Flight],
+    *,
+    lines_off: NDArray[np.bool_] | None = None,
+    seat_off: int = 0,
+    rivals_off: Collection[int] = (),
+    rivals_learn: bool = False,
+    runoff_days: int = 60,
+    tick: Tick = lambda _: None,
+) -> Market:
+    """A flight lived again from its snapshot with somebody silent; the freed budget stays unspent.
+
+    Every control is as it was approved. By default rivals' bids are as logged too: the *direct* effect. With
+    `rivals_learn` they react to what is missing: the *equilibrium* effect of the same silence. With nothing
+    off it is the flight itself, bit for bit.
+
+    Args:
+        snapshot: the worlds as they were before the flight (copied).
+        flights: of every seat that flew, flown with `keep_bids`.
+        lines_off: (n_lines,) which lines of seat `seat_off` are silent; `ALL_LINES` for the whole seat.
+        rivals_off: indices of rivals that do not bid during the flight. As logged bids go, they come back
+            for the run-off; learning ones stay away.
+        runoff_days: days with all seats' ads off afterwards, rivals adapting.
+        tick: told the world-hours done.
+
+    Returns:
+        The twin worlds after the run-off.
+    """
+    flown = [flights] if isinstance(flights, Flight) else list(flights)
+    first = flown[0]
+    if len(first.approved) != first.hours:
+        raise BadInput(
+            "flight",
+            f"{len(first.approved)} of {first.hours} hours logged",
+            "must be logged",
+            "Fly it with keep_bids=True.",
+        )
+    silent = list(rivals_off)
+    twin = snapshot.copy()
+    if rivals_learn:
+        twin.rivals.budget[:, silent] = 0.0
+    platform = SimulatedPlatform(twin, adapt=rivals_learn)
+    for h in range(first.hours):
+        if not rivals_learn:
+            if h % 24 == 0:
+                twin.rivals.bid[:] = first.replay_bid[h // 24]
+            twin.rivals.active[:] = first.replay_active[h]
+            twin.rivals.active[:, silent] = 0
+        for flight in flown:
+            platform.apply(flight.approved[h], seat=flight.seat)
+        if lines_off is not None:
+            platform.switch_off(seat=seat_off, lines=lines_off)
+        platform.advance()
+        tick(twin.n_worlds)
+    if not rivals_learn:
+        twin.rivals = Rivals._make(array.copy() for array in first.rivals_after)
+    run_off(twin, runoff_days, tick)
+    return twin
 
 
 @dataclass(frozen=True)

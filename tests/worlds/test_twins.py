@@ -1,0 +1,126 @@
+"""Twins: the same worlds lived again with someone silent."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from gaelp.agents.baselines import FixedPolicy
+from gaelp.agents.policy import View
+from gaelp.control.controls import ProposedControls
+from gaelp.core.errors import BadInput
+from gaelp.core.words import LINES, N_LINES, Channel
+from gaelp.market.file import load
+from gaelp.market.market import Market
+from gaelp.market.state import SPEND
+from gaelp.worlds.flight import Flight, fly_together, make_market, run_off
+from gaelp.worlds.splits import plain_worlds
+from gaelp.worlds.twins import ALL_LINES, replay
+
+MARKET = "markets/family_safety.toml"
+DAYS = 3
+
+
+class EveryControl(FixedPolicy):
+    """Uses everything a seat can decide, and changes it from hour to hour."""
+
+    def act(self, view: View) -> ProposedControls:
+        plain = super().act(view)
+        draw = np.random.default_rng(view.hour)
+        lines = plain.bid_usd.shape
+        return replace(
+            plain,
+            bid_usd=plain.bid_usd * draw.uniform(0.5, 2.0, lines),
+            target_cpa_usd=np.where(draw.random(lines) < 0.3, 80.0, 0.0),
+            creative_weight=draw.random((*lines, 3)),
+            landing=draw.integers(0, 3, lines),
+            region=draw.uniform(0.0, 2.0, plain.region.shape),
+            value_upload=draw.uniform(0.5, 1.5, lines),
+        )
+
+
+@pytest.fixture(scope="module")
+def flown() -> tuple[Market, list[Flight]]:
+    """Two worlds with two external seats, both flying."""
+    snapshot = make_market(plain_worlds(load(MARKET), 2, 7), 600, n_seats=2)
+    policies = [EveryControl(multiplier=2.0), FixedPolicy(multiplier=1.5)]
+    flights = fly_together(snapshot.copy(), policies, days=DAYS, traffic=None)
+    run_off(flights[0].market, 2)
+    return snapshot, flights
+
+
+def same(a: Market, b: Market) -> bool:
+    """Whether two markets are equal, field by field."""
+    for (_, one), (_, other) in zip(a.arrays(), b.arrays(), strict=True):
+        names = one.dtype.names or (None,)
+        for name in names:
+            x, y = (one, other) if name is None else (one[name], other[name])
+            if not np.array_equal(x, y):
+                return False
+    return True
+
+
+def test_both_seats_took_part(flown: tuple[Market, list[Flight]]) -> None:
+    _, flights = flown
+    assert [flight.seat for flight in flights] == [0, 1]
+    assert all((flight.report[..., SPEND].sum(axis=1) > 0).all() for flight in flights)
+
+
+def test_a_replay_with_nothing_off_is_the_flight_itself(flown: tuple[Market, list[Flight]]) -> None:
+    snapshot, flights = flown
+    assert same(replay(snapshot, flights, runoff_days=2), flights[0].market)
+    assert same(replay(snapshot, flights, rivals_learn=True, runoff_days=2), flights[0].market)
+
+
+def test_a_channel_off_spends_nothing_there_and_as_before_elsewhere_or_more(
+    flown: tuple[Market, list[Flight]],
+) -> None:
+    snapshot, flights = flown
+    off = np.array([line.channel is Channel.SEARCH for line in LINES])
+    twin = replay(snapshot, flights, lines_off=off, runoff_days=2)
+    spent = twin.books.report[:, 0, :, SPEND]
+    assert (spent[:, off] == 0).all()
+    assert (spent[:, ~off].sum(axis=1) > 0).all()
+
+
+@pytest.mark.parametrize("learn", [False, True])
+def test_any_seat_can_be_silent(flown: tuple[Market, list[Flight]], learn: bool) -> None:
+    snapshot, flights = flown
+    for seat in (0, 1):
+        twin = replay(
+            snapshot, flights, lines_off=ALL_LINES, seat_off=seat, rivals_learn=learn, runoff_days=2
+        )
+        spent = twin.books.report[:, :, :, SPEND].sum(axis=2)
+        assert (spent[:, seat] == 0).all()
+        assert (spent[:, 1 - seat] > 0).all()
+
+
+@pytest.mark.parametrize("learn", [False, True])
+def test_a_rival_can_be_silent(flown: tuple[Market, list[Flight]], learn: bool) -> None:
+    snapshot, flights = flown
+    rival = 2
+    twin = replay(snapshot, flights, rivals_off=[rival], rivals_learn=learn, runoff_days=0)
+    # the evening's report stands until the next midnight's bids: nobody has spent after it
+    assert (twin.rivals.spent[:, rival] == 0).all()
+    ours = [market.books.report[:, 0, :, 2].sum() for market in (twin, flights[0].market)]
+    assert ours[0] > ours[1], "with one bidder fewer we win more"
+
+
+def test_a_flight_without_its_log_is_refused(flown: tuple[Market, list[Flight]]) -> None:
+    snapshot, _ = flown
+    unlogged = fly_together(snapshot.copy(), [FixedPolicy()], days=1, traffic=None, keep_bids=False)
+    with pytest.raises(BadInput, match="keep_bids"):
+        replay(snapshot, unlogged)
+
+
+def test_the_first_worlds_of_a_flight_replay_like_the_whole(flown: tuple[Market, list[Flight]]) -> None:
+    snapshot, flights = flown
+    few = replay(snapshot.first(1), [flight.first(1) for flight in flights], runoff_days=2)
+    assert same(few, flights[0].market.first(1))
+    assert flights[0].first(1).bid.shape == (1, DAYS * 24, N_LINES)
+
+
+def test_more_policies_than_seats_are_refused() -> None:
+    market = make_market(plain_worlds(load(MARKET), 1, 7), 50)
+    with pytest.raises(BadInput, match="from 1 to 1"):
+        fly_together(market, [FixedPolicy(), FixedPolicy()], days=1, traffic=None)
