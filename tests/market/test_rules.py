@@ -1,13 +1,15 @@
 """Rules of the market against computations of their own: prices, caps, fatigue, mail, audiences, queries."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gaelp.core.words import EMAIL_LINE, LINES, N_LINES, Audience, Channel, Query, Stage
+from gaelp.core.errors import BadInput
+from gaelp.core.words import EMAIL_LINE, LINES, N_LINES, Audience, Channel, Query, Stage, TouchKind
 from gaelp.market.market import Market, World
 from gaelp.market.state import BIDS, CLICKS, IMPRESSIONS, SPEND, WINS, empty_controls
 from gaelp.market.truth import rows
@@ -345,3 +347,92 @@ def test_mail_respects_the_gap_the_address_and_the_unsubscription(market_file, u
     assert counted[WINS] >= sent  # those who left in the same hour are not seen here
     assert counted[WINS] - sent <= 3
     assert counted[SPEND] == counted[WINS] * round(float(parameter(market, "mail_cost_usd")) * 1e6)
+
+
+def test_worlds_live_by_another_file_from_the_named_hour_on(market_file):
+    file = market_file
+    other = file.with_values({"buy_rate": 0.0005})
+    changed = Market([World(file, 3), World(file, 4)], n_people=400)
+    same = changed.copy()
+    changed.change([other, file], at=30)
+    twin = changed.copy(2)
+    controls = empty_controls(2, 1)
+    for _ in range(30):
+        changed.advance(controls)
+        same.advance(controls)
+    np.testing.assert_array_equal(changed.books.sales, same.books.sales)
+    for _ in range(300):
+        changed.advance(controls)
+        same.advance(controls)
+    for _ in range(330):
+        twin.advance(empty_controls(4, 1))
+    assert changed.books.sales[0].sum() < same.books.sales[0].sum()
+    np.testing.assert_array_equal(changed.books.sales[1], same.books.sales[1])
+    np.testing.assert_array_equal(twin.books.sales, np.concatenate([changed.books.sales] * 2))
+
+
+def test_a_change_of_the_past_or_of_too_few_worlds_is_refused(market_file):
+    file = market_file
+    market = Market([World(file, 3)], n_people=50)
+    market.advance(empty_controls(1, 1))
+    with pytest.raises(BadInput, match="at least 1"):
+        market.change([file], at=0)
+    with pytest.raises(BadInput, match="must be 1 files"):
+        market.change([file, file])
+
+
+def test_first_price_is_paid_where_the_file_says(market_file):
+    """With the seat alone against nobody's bids it pays the reserve by second price, its own bid by first."""
+    file = market_file
+    silent = tuple(replace(rival, budget_usd_per_1000=0.0) for rival in file.rivals)
+    paid = {}
+    for name, kinds in (("second", ()), ("first", ("search", "social", "video", "display"))):
+        world = World(replace(file, rivals=silent, first_price=kinds), 5)
+        market = Market([world], n_people=4_000)
+        controls = empty_controls(1, 1)
+        controls.bid[:] = 20.0
+        for _ in range(48):
+            market.advance(controls)
+        report = market.books.report[0, 0]
+        paid[name] = (
+            report[:8, SPEND].sum() / 1e6 / report[:8, CLICKS].sum(),
+            report[8:20, SPEND].sum() / 1e3 / report[8:20, IMPRESSIONS].sum(),
+        )
+    assert paid["first"] == pytest.approx((20.0, 20.0))
+    assert max(paid["second"]) < 10.0
+
+
+def test_events_add_up_to_the_report_and_name_nobody_without_consent(market_file):
+    file = market_file
+    market = Market([World(file, 6)], n_people=2_000, event_rows=200_000)
+    silent = Market([World(file, 6)], n_people=2_000)
+    controls = empty_controls(1, 1)
+    controls.bid[:] = 5.0
+    for _ in range(24 * 14):
+        market.advance(controls)
+        silent.advance(controls)
+    np.testing.assert_array_equal(market.books.report, silent.books.report)
+    events = market.events(0)
+    assert 0 < len(events) == market.books.n_events[0]
+    for kind, field in ((TouchKind.IMPRESSION, IMPRESSIONS), (TouchKind.CLICK, CLICKS)):
+        counted = np.bincount(events["line"][events["kind"] == kind], minlength=N_LINES)[:N_LINES]
+        lines = slice(0, N_LINES - 1)  # a message sent is an impression of e-mail, an opened one an event
+        np.testing.assert_array_equal(counted[lines], market.books.report[0, 0, lines, field])
+    people = market.pop.people[0][events["person"]]
+    allowed = (people["devices"] >> (3 + events["device"])) & 1
+    newest = people["generation"] == 0  # whoever has left cannot be looked up
+    np.testing.assert_array_equal(events["visitor"][newest] != 0, allowed[newest] == 1)
+    by_visitor = {}
+    for event in events[events["visitor"] != 0]:
+        by_visitor.setdefault(int(event["visitor"]), set()).add((event["person"], event["device"]))
+    assert all(len(owners) == 1 for owners in by_visitor.values())
+
+
+def test_regions_add_up_to_the_report(market_file):
+    market = Market([World(market_file, 8)], n_people=2_000)
+    controls = empty_controls(1, 1)
+    controls.bid[:] = 5.0
+    for _ in range(24 * 7):
+        market.advance(controls)
+    geo = market.books.geo[0, 0].sum(axis=0)
+    np.testing.assert_array_equal(geo, market.books.report[0, 0][:, [IMPRESSIONS, CLICKS, SPEND]])

@@ -63,7 +63,7 @@ def test_own_brand_search_looks_best_and_causes_least():
 def test_upper_funnel_spend_sells_later_than_lower_funnel_spend():
     """A week of social and video against a week of search: when do the extra decisions come?"""
     file = load(MARKET)
-    market = make_market(split_worlds(file, "validation", 64), 10_000)
+    market = make_market(split_worlds(file, "validation", 64), 40_000)
     warm_up(market)
     days = 45
 
@@ -97,6 +97,7 @@ def test_upper_funnel_spend_sells_later_than_lower_funnel_spend():
     later = paired_ratio_interval((upper_late, upper), (lower_late, lower))
     print(f"difference of the two shares on the same worlds: {later}")
     assert a.low > 0.25
+    assert a.low > b.high
     assert later.low > 0
 
 

@@ -60,7 +60,9 @@ _RIVAL_RANGES = {
     "learning_rate": (0.0, 1.0),
     "exploration": (0.0, 1.0),
 }
-_SECTIONS = "extends market status_quo rivals parameters targets visibility spread queries reference".split()
+_SECTIONS = (
+    "extends market auctions status_quo rivals parameters targets visibility spread queries reference".split()
+)
 _REPLACED_WHOLE = ("value", "targets", "reference", "queries", "spread")
 """Tables that a file which extends another states in full or not at all."""
 _PARAMETER_KEYS = "value unit range strength source solved".split()
@@ -133,6 +135,7 @@ class MarketFile:
     spread: dict[str, float] = field(default_factory=dict)
     queries: dict[str, tuple[str, ...]] = field(default_factory=dict)
     reference_price_usd: dict[str, float] = field(default_factory=dict)
+    first_price: tuple[str, ...] = ("display",)
 
     @property
     def budget_per_person_usd(self) -> float:
@@ -275,7 +278,21 @@ def _checked(path: Path, raw: dict[str, Any], digest: str) -> MarketFile:
             k: _number(path, f"reference.{k}", v, 0.0, 1e6)
             for k, v in _table(path, "reference", raw.get("reference", {})).items()
         },
+        first_price=_first_price(path, _table(path, "auctions", raw.get("auctions", {}))),
     )
+
+
+def _first_price(path: Path, raw: dict[str, Any]) -> tuple[str, ...]:
+    for key in raw:
+        if key != "first_price":
+            raise _unknown(path, "auctions", key, ["first_price"])
+    kinds = raw.get("first_price", ["display"])
+    if not isinstance(kinds, list) or any(kind not in AUCTIONS for kind in kinds):
+        allowed = f"must list auctions among {', '.join(AUCTIONS)}"
+        raise MarketFileError(
+            f"{path.name}: auctions.first_price", kinds, allowed, "The rest is second price."
+        )
+    return tuple(kinds)
 
 
 def _queries(path: Path, raw: dict[str, Any]) -> dict[str, tuple[str, ...]]:
@@ -479,6 +496,7 @@ def compile_rules(market: MarketFile, world_seed: int) -> np.void:
     value_of = {name: stated.value for name, stated in market.parameters.items()}
     rules["n_segments"] = len(market.segments)
     rules["ltv_micros"] = market.ltv_usd * 1e6
+    rules["first_price"] = [kind in market.first_price for kind in AUCTIONS]
     rules["world_key"] = np.uint64(named_seed("world", world_seed))
     rules["start_hour_of_week"] = market.start.weekday() * 24
     rules["start_day_of_year"] = market.start.timetuple().tm_yday - 1

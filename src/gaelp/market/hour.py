@@ -43,10 +43,19 @@ from gaelp.market.rivals import learn_overnight, open_budgets
 from gaelp.market.state import (
     BIDS,
     CLICKS,
+    GEO_CLICKS,
+    GEO_IMPRESSIONS,
+    GEO_SPEND,
     IMPRESSIONS,
     OPPORTUNITIES,
     PRICE_BINS,
     PRICE_STEP,
+    R_AUCTIONS,
+    R_BID,
+    R_CLICKS,
+    R_CRISIS,
+    R_SPEND,
+    R_WINS,
     RING,
     SPEND,
     WINS,
@@ -71,12 +80,15 @@ LOOK_AHEAD = 6
 MAX_LAG_HOURS = 4000.0
 
 # purposes of an hour's draws; RIVAL_NOISE must stay last (one more per five rivals)
-_ACTIVITY, _WORD, _QUERY, _BRAND_QUERY, _VIEW, _CLICK, _ORGANIC, _STAGE = range(8)
+_ACTIVITY, _WORD, _QUERY, _BRAND_QUERY, _VIEW, _CLICK = range(6)
+_STAGE = 7
 _BUY, _BRAND, _ARM, _LAG, _SIGNUP, _MAIL, _PREDICT, _ORGANIC_RIVAL = range(8, 16)
 _RIVAL_NOISE = 32
+VISITOR = 128
+"""Purpose of a life's cookie and login numbers: four per seat."""
 
 # kinds of truth rows; see truth.py for what x holds
-T_AD, T_STAGE, T_BUY, T_CHOICE, T_LAG, T_ORGANIC = range(6)
+T_AD, T_STAGE, T_BUY, T_CHOICE, T_LAG = range(5)
 
 
 @jit(borrows=True, rare=True)
@@ -101,6 +113,31 @@ def note(truth, n_truth, w, kind, hour, person, p, line, slot, brand, creative, 
     t.x[2] = x2
     t.x[3] = x3
     n_truth[w] = i + 1
+
+
+@jit(borrows=True, rare=True)
+def log_event(r, p, books, w, k, person, m, kind, channel, line, device, hour):
+    """Append one row to the event log of world `w` while there is room; `n_events` counts on."""
+    i = books.n_events[w]
+    books.n_events[w] = i + 1
+    if i >= books.events.shape[1]:
+        return
+    key = person_key(r, person, p.generation)
+    e = books.events[w, i]
+    e.visitor = 0
+    if (p.devices >> (3 + device)) & 1:
+        e.visitor = bits(key, VISITOR + 4 * k + device)
+    e.login = 0
+    if m.mail != 0 and ((p.devices & 64) != 0 or channel == BY_MAIL):
+        e.login = bits(key, VISITOR + 4 * k + 3)
+    e.hour = hour
+    e.person = person
+    e.kind = kind
+    e.channel = channel
+    e.line = line
+    e.device = device
+    e.region = p.region
+    e.seat = k
 
 
 @jit(borrows=True)
@@ -280,8 +317,9 @@ def seat_bid(r, p, controls, books, w, k, line, key, per_click):
 
 
 @jit(borrows=True)
-def charge(books, w, k, line, micros):
+def charge(books, w, k, line, region, micros):
     """Book a seat's cost, in whole micros."""
+    books.geo[w, k, region, line, GEO_SPEND] += micros
     books.spent_today[w, k] += micros
     books.line_spent_today[w, k, line] += micros
     books.report[w, k, line, SPEND] += micros
@@ -319,7 +357,8 @@ def visit_rival(r, p, goodwill, person, brand, hour):
 
 
 @jit(borrows=True)
-def visit_seat(r, p, goodwill, memory, person, k, device, landing, context, channel, hour, key):
+def visit_seat(r, p, books, goodwill, memory, w, person, k, device, landing, context, channel, line, hour,
+               key):  # fmt: skip
     """A person looks at a seat's site: goodwill, a cookie where allowed, perhaps an address."""
     m = memory[person, k]
     goodwill[person, k] += r.goodwill_click * r.landing_fit[landing, context]
@@ -333,7 +372,10 @@ def visit_seat(r, p, goodwill, memory, person, k, device, landing, context, chan
     if m.mail == 0 and uniform(key, _SIGNUP) < r.mail_signup:
         m.mail = 1
     contact(p, hour)
-    remember(p, hour, VISITED if channel >= BY_SELF else CLICKED, channel, k)
+    kind = VISITED if channel >= BY_SELF else CLICKED
+    if books.events.shape[1] > 0:
+        log_event(r, p, books, w, k, person, m, kind, channel, line, device, hour)
+    remember(p, hour, kind, channel, k)
 
 
 @jit(borrows=True)
@@ -397,10 +439,10 @@ def feed(r, p, pop, rivals, books, controls, opp_bid, opp, w, person, key, activ
         bids[b] = bid
         quality[b] = 1.0 if activity == DISPLAY else rivals.quality[w, i]
         entry = rivals.report[w, i, line]
-        entry[0] += 1.0
-        entry[1] += max(bid, 0.0)
-        entry[5] += 1.0 if p.segment == 0 else 0.0
-    if clear_one(bids, quality, reserve, 1, activity == DISPLAY, tie, ~key, winner, price) == 0:
+        entry[R_AUCTIONS] += 1.0
+        entry[R_BID] += max(bid, 0.0)
+        entry[R_CRISIS] += 1.0 if p.segment == 0 else 0.0
+    if clear_one(bids, quality, reserve, 1, r.first_price[kind] != 0, tie, ~key, winner, price) == 0:
         return 0.0, False
     b = winner[0]
     paid = price[0]
@@ -417,9 +459,12 @@ def feed(r, p, pop, rivals, books, controls, opp_bid, opp, w, person, key, activ
         who = audience(p, m, activity, device, hour)
         line = feed_line(activity, who, device_class)
         creative = pick_creative(controls, w, b, line, level(word, 3))
-        charge(books, w, b, line, int(paid * 1000.0 + 0.5))
+        charge(books, w, b, line, p.region, int(paid * 1000.0 + 0.5))
         books.report[w, b, line, WINS] += 1
         books.report[w, b, line, IMPRESSIONS] += 1
+        books.geo[w, b, p.region, line, GEO_IMPRESSIONS] += 1
+        if books.events.shape[1] > 0:
+            log_event(r, p, books, w, b, person, m, SAW, line_channel(line), line, device, hour)
         if m.seen < 60000:
             m.seen += 1
         if who > 0:
@@ -433,8 +478,8 @@ def feed(r, p, pop, rivals, books, controls, opp_bid, opp, w, person, key, activ
         if known:
             odds *= r.engaged_click
         odds *= r.rival_fatigue
-        rivals.report[w, b - n_seats, line, 2] += 1.0
-        rivals.report[w, b - n_seats, line, 4] += paid / 1000.0
+        rivals.report[w, b - n_seats, line, R_WINS] += 1.0
+        rivals.report[w, b - n_seats, line, R_SPEND] += paid / 1000.0
         rivals.spent[w, b - n_seats] += paid / 1000.0
     if not seen:
         return 0.0, False
@@ -461,7 +506,7 @@ def feed(r, p, pop, rivals, books, controls, opp_bid, opp, w, person, key, activ
     if b < n_seats:
         click_seat(r, p, books, controls, goodwill, memory, w, person, b, line, device, 4 + who, hour, key)
     else:
-        rivals.report[w, b - n_seats, line, 3] += 1.0
+        rivals.report[w, b - n_seats, line, R_CLICKS] += 1.0
         visit_rival(r, p, goodwill, person, b, hour)
         touch(p, hour, CLICKED, line_channel(line), b)
     return pressure, True
@@ -489,7 +534,9 @@ def click_seat(r, p, books, controls, goodwill, memory, w, person, k, line, devi
     m.last_click = hour
     m.last_line = line
     landing = controls.landing[w, k, line]
-    visit_seat(r, p, goodwill, memory, person, k, device, landing, context, line_channel(line), hour, key)
+    books.geo[w, k, p.region, line, GEO_CLICKS] += 1
+    visit_seat(r, p, books, goodwill, memory, w, person, k, device, landing, context, line_channel(line), line,
+               hour, key)  # fmt: skip
 
 
 @jit(borrows=True)
@@ -537,10 +584,12 @@ def search(r, p, pop, rivals, books, controls, opp_bid, opp, w, person, own_key,
         bids[b] = bid
         quality[b] = rivals.quality[w, i] * brand_quality(r, named, b)
         entry = rivals.report[w, i, line]
-        entry[0] += 1.0
-        entry[1] += max(bid, 0.0)
-        entry[5] += 1.0 if p.segment == 0 else 0.0
-    clear_one(bids, quality, r.search_reserve_usd[query], N_SLOTS, False, tie, ~key, winner, price)
+        entry[R_AUCTIONS] += 1.0
+        entry[R_BID] += max(bid, 0.0)
+        entry[R_CRISIS] += 1.0 if p.segment == 0 else 0.0
+    clear_one(
+        bids, quality, r.search_reserve_usd[query], N_SLOTS, r.first_price[0] != 0, tie, ~key, winner, price
+    )
     step = min(p.stage, 2)
     pressure = r.stage_up_search[step]
     v = uniform(key, _CLICK)
@@ -565,14 +614,17 @@ def search(r, p, pop, rivals, books, controls, opp_bid, opp, w, person, own_key,
             line = 2 * (query if query != OWN_BRAND or named == b else RIVAL_BRAND) + device_class
             books.report[w, b, line, IMPRESSIONS] += 1
             books.report[w, b, line, WINS] += 1
+            books.geo[w, b, p.region, line, GEO_IMPRESSIONS] += 1
             m = memory[person, b]
+            if books.events.shape[1] > 0:
+                log_event(r, p, books, w, b, person, m, SAW, ON_SEARCH, line, device, hour)
             if m.seen < 60000:
                 m.seen += 1
             if not hit:
                 touch(p, hour, SAW, ON_SEARCH, b)
         else:
             line = 2 * rival_query(query, named, b) + device_class
-            rivals.report[w, b - n_seats, line, 2] += 1.0
+            rivals.report[w, b - n_seats, line, R_WINS] += 1.0
         if s == 0:
             count_price(books, w, line_of_first, 0, price[0])
         if books.truth.shape[1] > 0:
@@ -585,14 +637,14 @@ def search(r, p, pop, rivals, books, controls, opp_bid, opp, w, person, own_key,
         b = winner[clicked]
         if b < n_seats:
             line = 2 * (query if query != OWN_BRAND or named == b else RIVAL_BRAND) + device_class
-            charge(books, w, b, line, int(price[clicked] * 1e6 + 0.5))
+            charge(books, w, b, line, p.region, int(price[clicked] * 1e6 + 0.5))
             click_seat(
                 r, p, books, controls, goodwill, memory, w, person, b, line, device, line // 2, hour, key
             )
         else:
             line = 2 * rival_query(query, named, b) + device_class
-            rivals.report[w, b - n_seats, line, 3] += 1.0
-            rivals.report[w, b - n_seats, line, 4] += price[clicked]
+            rivals.report[w, b - n_seats, line, R_CLICKS] += 1.0
+            rivals.report[w, b - n_seats, line, R_SPEND] += price[clicked]
             rivals.spent[w, b - n_seats] += price[clicked]
             visit_rival(r, p, goodwill, person, b, hour)
             touch(p, hour, CLICKED, ON_SEARCH, b)
@@ -603,7 +655,9 @@ def search(r, p, pop, rivals, books, controls, opp_bid, opp, w, person, own_key,
     pressure += r.stage_up_visit[step]
     if z < r.organic_us[query] and (query != RIVAL_BRAND):
         k = named if query == OWN_BRAND else 0
-        visit_seat(r, p, goodwill, memory, person, k, device, 0, query, BY_ORGANIC, hour, key)
+        visit_seat(
+            r, p, books, goodwill, memory, w, person, k, device, 0, query, BY_ORGANIC, NO_LINE, hour, key
+        )
     elif z < r.organic_us[query] + r.organic_rival[query]:
         b = named
         if b < n_seats:
@@ -646,12 +700,16 @@ def mailbox(r, p, pop, books, controls, w, person, k, key, hour):
     books.report[w, k, EMAIL_LINE, BIDS] += 1
     books.report[w, k, EMAIL_LINE, WINS] += 1
     books.report[w, k, EMAIL_LINE, IMPRESSIONS] += 1
-    charge(books, w, k, EMAIL_LINE, cost)
+    books.geo[w, k, p.region, EMAIL_LINE, GEO_IMPRESSIONS] += 1
+    charge(books, w, k, EMAIL_LINE, p.region, cost)
     m.last_mail = hour
     word = bits(key, _MAIL)
     if level(word, 0) >= 1024.0 * r.mail_open:
         return 0.0, False
     contact(p, hour)
+    device = pick_device(p, level(word, 3))
+    if books.events.shape[1] > 0:
+        log_event(r, p, books, w, k, person, m, OPENED, BY_MAIL, EMAIL_LINE, device, hour)
     goodwill[person, k] += r.goodwill_mail
     if level(word, 1) < 1024.0 * r.mail_unsubscribe:
         m.mail = 2
@@ -659,7 +717,6 @@ def mailbox(r, p, pop, books, controls, w, person, k, key, hour):
     if level(word, 2) >= 1024.0 * r.mail_click * r.click_stage[p.stage]:
         remember(p, hour, OPENED, BY_MAIL, k)
         return r.stage_up_view[step], False
-    device = pick_device(p, level(word, 3))
     click_seat(r, p, books, controls, goodwill, memory, w, person, k, EMAIL_LINE, device, 6, hour, key)
     return r.stage_up_visit[step], True
 
@@ -725,7 +782,7 @@ def decide(r, p, pop, rivals, books, w, person, own_key, key, hour):
             note(books.truth, books.n_truth, w, T_LAG, hour, person, p, NO_LINE, 0, brand, 0, arm, lag,
                  r.lag_segment[p.segment], lag_factor(r, p), 0.0)  # fmt: skip
         remember(p, hour, BOUGHT, p.last_channel if p.last_channel < 8 else BY_SELF, brand)
-        record_decision(r, p, books, memory[person, brand], w, person, brand, hour)
+        record_decision(r, p, books, memory[person, brand], w, person, brand, key, hour)
     p.segment = p.home_segment
     p.journey_start = -1
     p.n_touches = 0
@@ -764,7 +821,7 @@ def draw_lag(r, p, key):
 
 
 @jit(borrows=True, rare=True)
-def record_decision(r, p, books, m, w, person, brand, hour):
+def record_decision(r, p, books, m, w, person, brand, key, hour):
     """Append to the decision log; the caller has made sure that there is room."""
     i = books.n_decisions[w]
     books.n_decisions[w] = i + 1
@@ -780,6 +837,9 @@ def record_decision(r, p, books, m, w, person, brand, hour):
     d.n_touches = p.n_touches
     d.brand = brand
     d.segment = p.segment
+    d.click_hour = m.last_click
+    d.device = pick_device(p, level(bits(key, _WORD), 2))
+    d.region = p.region
     d.line = m.last_line if hour - m.last_click <= CLICK_WINDOW else NO_LINE
     d.first_channel = p.first_channel
     d.last_channel = p.last_channel
@@ -872,7 +932,8 @@ def world_hour(
             pressure, visited = mailbox(r, p, pop, books, controls, w, person, seat, key, hour)
         else:
             device = pick_device(p, level(bits(key, _WORD), 2))
-            visit_seat(r, p, goodwill, memory, person, seat, device, 0, OWN_BRAND, BY_SELF, hour, key)
+            visit_seat(r, p, books, goodwill, memory, w, person, seat, device, 0, OWN_BRAND, BY_SELF, NO_LINE,
+                       hour, key)  # fmt: skip
             pressure, visited = r.stage_up_visit[min(p.stage, 2)], True
         follow_up(r, p, pop, rivals, books, w, person, own_key, key, hour, pressure, visited)
 

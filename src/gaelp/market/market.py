@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaelp.core.errors import BadInput
-from gaelp.core.words import N_LINES
+from gaelp.core.words import N_LINES, N_REGIONS
 from gaelp.market.file import MarketFile, compile_rules
 from gaelp.market.hour import advance_hour, open_day
 from gaelp.market.listing import OPPORTUNITY, list_opportunities
@@ -28,11 +28,14 @@ from gaelp.market.state import (
     AUCTION_OF_LINE,
     CLICKS,
     DECISION,
+    EVENT,
+    GEO_FIELDS,
     IMPRESSIONS,
     MEMORY,
     PERSON,
     PRICE_BINS,
     REPORT_FIELDS,
+    RIVAL_FIELDS,
     TRUTH,
     Books,
     Controls,
@@ -61,10 +64,17 @@ class Market:
         n_people: people per world, at least 1.
         n_seats: external seats; seat 0 is the advertiser of the market file.
         truth_rows: room for truth-log rows per world; 0 switches the log off.
+        event_rows: room for rows per world of what happens between people and seats; 0 switches it off.
     """
 
     def __init__(
-        self, worlds: Sequence[World], *, n_people: int, n_seats: int = 1, truth_rows: int = 0
+        self,
+        worlds: Sequence[World],
+        *,
+        n_people: int,
+        n_seats: int = 1,
+        truth_rows: int = 0,
+        event_rows: int = 0,
     ) -> None:
         if not worlds:
             raise BadInput("worlds", 0, "must be at least 1", "Name at least one world.")
@@ -91,7 +101,8 @@ class Market:
         )
         populate(self.rules, self.pop)
         self.rivals = _new_rivals(self.worlds, n_people)
-        self.books = _new_books(n_worlds, n_people, n_seats, n_rivals, truth_rows)
+        self.books = _new_books(n_worlds, n_people, n_seats, n_rivals, truth_rows, event_rows)
+        self._changes: dict[int, tuple[MarketFile, ...]] = {}
         self.books.rate[:] = self.rules["predict_prior"][:, None, list(AUCTION_OF_LINE)]
         open_day(self.rules, self.pop, self.rivals, self.books, 0, True)
 
@@ -135,6 +146,8 @@ class Market:
             bids, starts = self._checked_bids(opportunity_bids)
         _refuse_bad_controls(controls)
         self._make_room()
+        if self.hour in self._changes:
+            self._live_by(self._changes[self.hour])
         state = (self.rules, self.pop, self.rivals, self.books)
         with _threads_for(self.n_worlds):
             advance_hour(*state, controls, bids, starts, self.hour, adapt)
@@ -142,6 +155,38 @@ class Market:
             if self.hour % 24 == 0:
                 open_day(*state, self.hour // 24, adapt)
                 self._learn_rates()
+
+    def change(self, files: Sequence[MarketFile], *, at: int | None = None) -> None:
+        """Let every world live by another file from an hour on; who its people are stays.
+
+        Rules of the file hold from the coming hour; the night before was lived by the old ones. Rivals keep
+        what they have learnt.
+
+        Args:
+            files: one per world, with as many rivals as before.
+            at: hour of the market from which they hold, not before now; None for now.
+        """
+        hour = self.hour if at is None else at
+        if hour < self.hour:
+            raise BadInput("at", hour, f"must be at least {self.hour}", "Name an hour that is still to come.")
+        if len(files) != self.n_worlds or any(len(file.rivals) != self.n_rivals for file in files):
+            allowed = f"must be {self.n_worlds} files with {self.n_rivals} rivals each"
+            raise BadInput("files", len(files), allowed, "Derive them from the worlds' own files.")
+        if hour == self.hour:
+            self._live_by(files)
+        else:
+            self._changes = {**self._changes, hour: tuple(files)}
+
+    @property
+    def pending_changes(self) -> tuple[int, ...]:
+        """Hours still to come at which the worlds change their rules."""
+        return tuple(hour for hour in self._changes if hour >= self.hour)
+
+    def _live_by(self, files: Sequence[MarketFile]) -> None:
+        self.worlds = tuple(world._replace(file=file) for world, file in zip(self.worlds, files, strict=True))
+        self.rules = np.array([compile_rules(world.file, world.seed) for world in self.worlds], RULES)
+        for name, array in _given_to_rivals(self.worlds, self.n_people).items():
+            getattr(self.rivals, name)[:] = array
 
     def opportunities(self) -> NDArray[np.void]:
         """Auctions that the coming hour will hold, in world and person order, as bidders see them.
@@ -167,6 +212,7 @@ class Market:
             return array.copy() if times == 1 else np.concatenate([array] * times)
 
         twin.worlds = self.worlds * times
+        twin._changes = {hour: files * times for hour, files in self._changes.items()}
         twin.rules = again(self.rules)
         twin.pop = Population._make(again(array) for array in self.pop)
         twin.rivals = Rivals._make(again(array) for array in self.rivals)
@@ -178,6 +224,7 @@ class Market:
         few = object.__new__(Market)
         few.__dict__.update(self.__dict__)
         few.worlds = self.worlds[:n_worlds]
+        few._changes = {hour: files[:n_worlds] for hour, files in self._changes.items()}
         few.rules = self.rules[:n_worlds].copy()
         few.pop = Population._make(array[:n_worlds].copy() for array in self.pop)
         few.rivals = Rivals._make(array[:n_worlds].copy() for array in self.rivals)
@@ -194,6 +241,10 @@ class Market:
     def decisions(self, world: int) -> NDArray[np.void]:
         """Decisions for external seats in `world` so far, oldest first."""
         return self.books.decisions[world, : self.books.n_decisions[world]]
+
+    def events(self, world: int) -> NDArray[np.void]:
+        """Event-log rows of `world` so far, oldest first."""
+        return self.books.events[world, : self.books.n_events[world]]
 
     def truth(self, world: int) -> NDArray[np.void]:
         """Truth-log rows of `world` so far, oldest first."""
@@ -260,37 +311,48 @@ def _threads_for(n_worlds: int) -> Iterator[None]:
         numba.set_num_threads(usual)
 
 
-def _new_rivals(worlds: Sequence[World], n_people: int) -> Rivals:
+def _given_to_rivals(worlds: Sequence[World], n_people: int) -> dict[str, NDArray[np.float64]]:
+    """(n_worlds, n_rivals) what a market file says of its rivals, by field of `Rivals`."""
+
     def each(name: str, scale: float = 1.0) -> NDArray[np.float64]:
         return np.array([[getattr(rival, name) * scale for rival in world.file.rivals] for world in worlds])
 
+    return {
+        "strength": each("strength"),
+        "prior": each("prior"),
+        "quality": each("quality"),
+        "price_index": each("price_index"),
+        "budget": each("budget_usd_per_1000", n_people / 1000.0),
+        "rate": each("learning_rate"),
+        "explore": each("exploration"),
+    }
+
+
+def _new_rivals(worlds: Sequence[World], n_people: int) -> Rivals:
     codes = np.array([[STRATEGIES.index(rival.strategy) for rival in world.file.rivals] for world in worlds])
     n_worlds, n_rivals = codes.shape
     lines = (n_worlds, n_rivals, N_LINES)
     return Rivals(
         strategy=codes.astype(np.int64),
-        strength=each("strength"),
-        prior=each("prior"),
-        quality=each("quality"),
-        price_index=each("price_index"),
-        budget=each("budget_usd_per_1000", n_people / 1000.0),
-        rate=each("learning_rate"),
-        explore=each("exploration"),
+        **_given_to_rivals(worlds, n_people),
         multiplier=np.ones(lines),
         pace=np.ones((n_worlds, n_rivals)),
         bid=np.zeros(lines),
         spent=np.zeros((n_worlds, n_rivals)),
         active=np.ones((n_worlds, n_rivals), np.uint8),
-        report=np.zeros((*lines, 6)),
+        report=np.zeros((*lines, len(RIVAL_FIELDS))),
         q=np.zeros((*lines, 3, 3)),
         trace=np.zeros((*lines, 4)),
     )
 
 
-def _new_books(n_worlds: int, n_people: int, n_seats: int, n_rivals: int, truth_rows: int) -> Books:
+def _new_books(
+    n_worlds: int, n_people: int, n_seats: int, n_rivals: int, truth_rows: int, event_rows: int
+) -> Books:
     lines = (n_worlds, n_seats, N_LINES)
     return Books(
         report=np.zeros((*lines, len(REPORT_FIELDS)), np.int64),
+        geo=np.zeros((n_worlds, n_seats, N_REGIONS, N_LINES, len(GEO_FIELDS)), np.int64),
         rate=np.zeros(lines),
         rate_memory=np.zeros((*lines, 3)),
         spent_today=np.zeros(lines[:2], np.int64),
@@ -304,6 +366,8 @@ def _new_books(n_worlds: int, n_people: int, n_seats: int, n_rivals: int, truth_
         decisions=np.zeros((n_worlds, max(256, n_people // 10)), DECISION),
         n_truth=np.zeros(n_worlds, np.int64),
         truth=np.zeros((n_worlds, truth_rows), TRUTH),
+        n_events=np.zeros(n_worlds, np.int64),
+        events=np.zeros((n_worlds, event_rows), EVENT),
     )
 
 

@@ -12,9 +12,10 @@ import math
 
 from gaelp.core.jit import jit
 from gaelp.core.random import normal, subkey, uniform
+from gaelp.market.state import R_AUCTIONS, R_WINS
 
 STRATEGIES = ("q_learning", "policy_gradient", "rule_based", "random", "paced_value")
-Q_LEARNING, POLICY_GRADIENT, RULE_BASED, RANDOM, PACED_VALUE = range(5)
+Q_LEARNING, POLICY_GRADIENT, RULE_BASED, RANDOM = range(4)
 LOW, HIGH = 0.4, 2.5
 """Bounds of a learnt multiplier; they keep prices from exploding or collapsing."""
 AVERSION = 0.5
@@ -77,7 +78,7 @@ def learn_overnight(r, rivals, w, day, season, adapt):
                 rivals.bid[w, i, line] = value * rivals.multiplier[w, i, line] * rivals.pace[w, i]
         rivals.spent[w, i] = 0.0
         for line in range(rivals.report.shape[2]):
-            for f in range(6):
+            for f in range(rivals.report.shape[3]):
                 rivals.report[w, i, line, f] = 0.0
 
 
@@ -93,7 +94,7 @@ def keep_budget(rivals, w, i):
 def learn_line(rivals, w, i, line, strategy, key):
     """One rival, one line, one night."""
     report = rivals.report[w, i, line]
-    if report[0] < 1.0 and strategy != RANDOM:
+    if report[R_AUCTIONS] < 1.0 and strategy != RANDOM:
         return
     m = rivals.multiplier[w, i, line]
     if strategy == RANDOM:
@@ -123,7 +124,7 @@ def q_step(rivals, w, i, line, report, m, key):
     """Tabular Q-learning on three states of the share of wins and the actions lower, hold, raise."""
     q = rivals.q[w, i, line]
     trace = rivals.trace[w, i, line]
-    share = report[2] / report[0]
+    share = report[R_WINS] / report[R_AUCTIONS]
     used_to = usual_share(trace, share)
     state = 0 if share < 0.85 * used_to else (2 if share > 1.15 * used_to else 1)
     reward = share / max(used_to, 1e-3) - 0.5 * m - AVERSION * max(0.0, 1.0 - share / max(used_to, 1e-3))
@@ -159,8 +160,8 @@ def gradient_step(rivals, w, i, line, m, key):
         first, last, kind = 8, 12, 1
     auctions, wins = 0.0, 0.0
     for other in range(first, last):
-        auctions += rivals.report[w, i, other, 0]
-        wins += rivals.report[w, i, other, 2]
+        auctions += rivals.report[w, i, other, R_AUCTIONS]
+        wins += rivals.report[w, i, other, R_WINS]
     trace = rivals.trace[w, i, line]
     share = wins / max(auctions, 1.0)
     relative = share / max(usual_share(trace, share), 1e-3)
@@ -176,7 +177,7 @@ def gradient_step(rivals, w, i, line, m, key):
 @jit(borrows=True, rare=True)
 def rule_step(rivals, w, i, line, report, m):
     """Defend: raise what is being lost (own brand terms at once), relax slowly otherwise."""
-    share = report[2] / report[0]
+    share = report[R_WINS] / report[R_AUCTIONS]
     trace = rivals.trace[w, i, line]
     used_to = usual_share(trace, share)
     if line // 2 == 3 and share < 0.9:
@@ -189,7 +190,7 @@ def rule_step(rivals, w, i, line, report, m):
 @jit(borrows=True, rare=True)
 def value_step(rivals, w, i, line, report, m):
     """Bid value times a dual multiplier: lean into lines that win less than usual, within the pace."""
-    share = report[2] / report[0]
+    share = report[R_WINS] / report[R_AUCTIONS]
     trace = rivals.trace[w, i, line]
     used_to = usual_share(trace, share)
     return m * math.exp(rivals.rate[w, i] * (used_to - share) / max(used_to, 1e-3) - 0.02 * math.log(m))

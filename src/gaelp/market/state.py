@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gaelp.core.words import N_CREATIVES, N_LINES
+from gaelp.core.words import N_CREATIVES, N_LINES, N_REGIONS
 
 RING = 12
 
@@ -74,9 +74,12 @@ DECISION = np.dtype(
         ("journey_hours", "i4"),
         ("generation", "u2"),
         ("n_touches", "u2"),
+        ("click_hour", "i4"),  # of that last click
         ("brand", "i1"),
         ("segment", "u1"),
         ("line", "u1"),  # line of the last click within 30 days, 255 none
+        ("device", "u1"),  # in use at the decision
+        ("region", "u1"),
         ("first_channel", "u1"),
         ("last_channel", "u1"),
         ("ring_at", "u1"),
@@ -85,6 +88,23 @@ DECISION = np.dtype(
     align=True,
 )
 """One decision for an external seat's product: booked later, at `book_hour`."""
+
+EVENT = np.dtype(
+    [
+        ("visitor", "u8"),  # the seat's cookie on this device, 0 where tracking is not allowed
+        ("login", "u8"),  # the address given to the seat, 0 where nobody is logged in
+        ("hour", "i4"),
+        ("person", "i4"),  # truth: the platform's door strips it
+        ("kind", "u1"),  # TouchKind
+        ("channel", "u1"),
+        ("line", "u1"),  # 255 where no line of the seat brought it
+        ("device", "u1"),
+        ("region", "u1"),
+        ("seat", "u1"),
+    ],
+    align=True,
+)
+"""One thing that happened between a person and an external seat, before anybody's sight is applied."""
 
 TRUTH = np.dtype(
     [
@@ -104,9 +124,12 @@ TRUTH = np.dtype(
 )
 """One row of the optional truth log; `kind` says what `x` holds (see `truth.py`)."""
 
-REPORT_FIELDS = ("opportunities", "bids", "wins", "impressions", "clicks", "spend_micros", "attributed")
-OPPORTUNITIES, BIDS, WINS, IMPRESSIONS, CLICKS, SPEND, ATTRIBUTED = range(len(REPORT_FIELDS))
+REPORT_FIELDS = ("opportunities", "bids", "wins", "impressions", "clicks", "spend_micros")
+OPPORTUNITIES, BIDS, WINS, IMPRESSIONS, CLICKS, SPEND = range(len(REPORT_FIELDS))
+GEO_FIELDS = ("impressions", "clicks", "spend_micros")
+GEO_IMPRESSIONS, GEO_CLICKS, GEO_SPEND = range(len(GEO_FIELDS))
 RIVAL_FIELDS = ("auctions", "bid", "wins", "clicks", "spend", "crisis")
+R_AUCTIONS, R_BID, R_WINS, R_CLICKS, R_SPEND, R_CRISIS = range(len(RIVAL_FIELDS))
 PRICE_BINS = 500
 PRICE_STEP = (0.05, 0.2, 0.2, 0.05)
 """Width of a price bin: USD per click for search, USD per 1000 for social, video, display."""
@@ -139,7 +162,7 @@ class Rivals(NamedTuple):
     bid: NDArray[np.float64]  # (W, R, L) today's mean bid
     spent: NDArray[np.float64]  # (W, R) USD today
     active: NDArray[np.uint8]  # (W, R) has budget left this hour
-    report: NDArray[np.float64]  # (W, R, L, 6) today, RIVAL_FIELDS
+    report: NDArray[np.float64]  # (W, R, L, RIVAL_FIELDS) today
     q: NDArray[np.float64]  # (W, R, L, 3, 3) Q-values: state, action
     trace: NDArray[np.float64]  # (W, R, L, 4) strategy's own memory
 
@@ -147,7 +170,8 @@ class Rivals(NamedTuple):
 class Books(NamedTuple):
     """Counters since the world began, and logs; axes (world, ...)."""
 
-    report: NDArray[np.int64]  # (W, K, L, 7) REPORT_FIELDS
+    report: NDArray[np.int64]  # (W, K, L, REPORT_FIELDS)
+    geo: NDArray[np.int64]  # (W, K, 100, L, GEO_FIELDS)
     rate: NDArray[np.float64]  # (W, K, L) conversions per click or impression, learnt by the platform
     rate_memory: NDArray[np.float64]  # (W, K, L, 3) faded bookings, faded shows, shows at last midnight
     spent_today: NDArray[np.int64]  # (W, K) micros
@@ -161,6 +185,8 @@ class Books(NamedTuple):
     decisions: NDArray[np.void]  # (W, capacity) DECISION
     n_truth: NDArray[np.int64]  # (W,)
     truth: NDArray[np.void]  # (W, capacity) TRUTH; capacity 0 switches the log off
+    n_events: NDArray[np.int64]  # (W,) events that happened; more than the capacity means some were dropped
+    events: NDArray[np.void]  # (W, capacity) EVENT; capacity 0 switches the log off
 
 
 class Controls(NamedTuple):
@@ -188,6 +214,6 @@ def empty_controls(n_worlds: int, n_seats: int) -> Controls:
         line_cap=np.full(lines, no_cap, np.int64),
         creative=np.ascontiguousarray(np.broadcast_to(even, (*lines, N_CREATIVES))),
         landing=np.zeros(lines, np.int64),
-        region=np.ones((*lines[:2], 100)),
+        region=np.ones((*lines[:2], N_REGIONS)),
         upload=np.ones(lines),
     )

@@ -11,6 +11,7 @@ so a loaded world is the saved one even where it was drawn from a `[spread]`.
 import hashlib
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from datetime import date
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -22,10 +23,10 @@ from gaelp.core.errors import BadInput, MismatchError
 from gaelp.market.file import MarketFile, Rival, load
 from gaelp.market.market import Market, World
 from gaelp.market.parameters import RULES
-from gaelp.market.state import DECISION, MEMORY, PERSON, TRUTH, Books, Population, Rivals
+from gaelp.market.state import DECISION, EVENT, MEMORY, PERSON, TRUTH, Books, Population, Rivals
 from gaelp.worlds.runs import WORLDS, read_json, replacing_folder, write_json
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 _PARTS: dict[str, Any] = {"pop": Population, "rivals": Rivals, "books": Books}
 _RECORDS = {
@@ -33,6 +34,7 @@ _RECORDS = {
     "pop.memory": MEMORY,
     "books.decisions": DECISION,
     "books.truth": TRUTH,
+    "books.events": EVENT,
 }
 _REMEDY = "Simulate them again with this version."
 
@@ -48,8 +50,15 @@ def save_worlds(market: Market, folder: str | Path) -> Path:
         The folder.
 
     Raises:
-        BadInput: something else is in the folder.
+        BadInput: something else is in the folder, or the worlds' rules are still to change (`Market.change`).
     """
+    if market.pending_changes:
+        raise BadInput(
+            "worlds",
+            f"a change of rules at hour {min(market.pending_changes)}",
+            "must have no change ahead",
+            "Save them after it, or before it is planned.",
+        )
     expected = dict(layout())
     files = list({id(world.file): world.file for world in market.worlds}.values())
     place = {id(file): i for i, file in enumerate(files)}
@@ -193,6 +202,8 @@ def _written(file: MarketFile) -> dict[str, Any]:
         "market_sha256": file.sha256,
         "values": {name: stated.value for name, stated in file.parameters.items()},
         "rivals": [asdict(rival) for rival in file.rivals],
+        "start": file.start.isoformat(),
+        "first_price": file.first_price,
     }
 
 
@@ -208,5 +219,12 @@ def _worlds(manifest: dict[str, Any], market: str | Path | None) -> list[World]:
                 "Restore it, or simulate again.",
             )
         same = base.with_values({name: np.array(value) for name, value in entry["values"].items()})
-        files.append(replace(same, rivals=tuple(Rival(**rival) for rival in entry["rivals"])))
+        files.append(
+            replace(
+                same,
+                rivals=tuple(Rival(**rival) for rival in entry["rivals"]),
+                start=date.fromisoformat(entry["start"]),
+                first_price=tuple(entry["first_price"]),
+            )
+        )
     return [World(files[world["file"]], world["seed"]) for world in manifest["worlds"]]
