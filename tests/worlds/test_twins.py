@@ -124,3 +124,16 @@ def test_more_policies_than_seats_are_refused() -> None:
     market = make_market(plain_worlds(load(MARKET), 1, 7), 50)
     with pytest.raises(BadInput, match="from 1 to 1"):
         fly_together(market, [FixedPolicy(), FixedPolicy()], days=1, traffic=None)
+
+
+def test_the_budget_that_a_silent_line_frees_stays_unspent() -> None:
+    snapshot = make_market(plain_worlds(load(MARKET), 2, 7), 600)
+    budget = 1.0
+    policy = FixedPolicy(multiplier=3.0)
+    flight = fly_together(snapshot.copy(), [policy], days=DAYS, traffic=None, daily_budget_usd=budget)[0]
+    off = np.array([line.channel is Channel.SOCIAL for line in LINES])
+    freed = flight.spend_micros[..., off].sum(axis=(1, 2))
+    assert (freed > 0.1e6).all(), "social has a part of a budget that binds"
+    twin = replay(snapshot, flight, lines_off=off, runoff_days=0)
+    spent = twin.books.report[:, 0, :, SPEND].sum(axis=1)
+    assert (spent + freed <= DAYS * budget * 1e6).all()

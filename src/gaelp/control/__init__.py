@@ -1,1 +1,1 @@
-"""What stands between a proposal and a platform: pacing, bid shading, rotation and the safety gate."""
+"""What stands between a proposal and a platform: the controls, budget pacing and the safety gate."""

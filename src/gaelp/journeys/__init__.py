@@ -1,1 +1,1 @@
-"""Who touched what, when: identities, touchpoints and journeys as arrays of integer codes."""
+"""Who touched what, when: a person's touchpoints in words, a population's journeys in figures."""

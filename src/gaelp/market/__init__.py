@@ -1,1 +1,1 @@
-"""The simulated truth: people, auctions, rivals, sales and what of them an advertiser may see."""
+"""The simulated truth: people, auctions, rivals and sales, and the file that describes a market."""

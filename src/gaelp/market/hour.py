@@ -535,8 +535,10 @@ def click_seat(r, p, books, controls, goodwill, memory, w, person, k, line, devi
     m.last_line = line
     landing = controls.landing[w, k, line]
     books.geo[w, k, p.region, line, GEO_CLICKS] += 1
-    visit_seat(r, p, books, goodwill, memory, w, person, k, device, landing, context, line_channel(line), line,
-               hour, key)  # fmt: skip
+    channel = line_channel(line)
+    visit_seat(
+        r, p, books, goodwill, memory, w, person, k, device, landing, context, channel, line, hour, key
+    )
 
 
 @jit(borrows=True)

@@ -1,1 +1,1 @@
-"""One protocol, many doors to a world; every door accepts approved controls only."""
+"""One protocol for every door to a world, and the simulated door; a door takes approved controls only."""

@@ -49,7 +49,7 @@ def replay(
     Returns:
         The twin worlds after the run-off.
     """
-    flown = [flights] if isinstance(flights, Flight) else list(flights)
+    flown = [flights] if isinstance(flights, Flight) else sorted(flights, key=lambda flight: flight.seat)
     first = flown[0]
     if len(first.approved) != first.hours:
         raise BadInput(
@@ -73,6 +73,10 @@ def replay(
             platform.apply(flight.approved[h], seat=flight.seat)
         if lines_off is not None:
             platform.switch_off(seat=seat_off, lines=lines_off)
+            # what the silent lines had spent by this hour stays spent, so nobody else can have it
+            freed = flown[seat_off].spend_micros[:, h - h % 24 : h + 1, lines_off].sum(axis=(1, 2))
+            cap = platform.controls.daily_cap[:, seat_off]
+            platform.controls.daily_cap[:, seat_off] = np.maximum(cap - freed, 0)
         platform.advance()
         tick(twin.n_worlds)
     if not rivals_learn:
