@@ -9,6 +9,8 @@ import pytest
 
 from gaelp.cli import doctor
 from gaelp.core.files import sha256_of
+from gaelp.market.file import load
+from gaelp.worlds.splits import HELDOUT
 
 from .conftest import REPOSITORY, Gaelp
 
@@ -62,6 +64,45 @@ def test_doctor_finds_a_market_that_cannot_be_read(gaelp: Gaelp, markets: Path) 
     code, found = verdicts(gaelp)
     assert code == 1 and "must be given" in found["markets/family_safety.toml"]["found"]
     assert found["markets/SHA256SUMS"]["verdict"] == "warn"
+
+
+MADE_FOR_A_MARKET = (
+    "family_safety.tuned.json",
+    "family_safety.static_lines.json",
+    f"{HELDOUT}/family_safety.json",
+)
+
+
+@pytest.mark.parametrize("name", MADE_FOR_A_MARKET)
+def test_doctor_compares_what_was_made_for_a_market_with_the_market(
+    gaelp: Gaelp, markets: Path, name: str
+) -> None:
+    (markets / HELDOUT).mkdir()
+    sha256 = load(markets / "family_safety.toml").sha256
+    (markets / name).write_text(json.dumps({"market_sha256": sha256}))
+    code, found = verdicts(gaelp)
+    assert code == 0 and found[f"markets/{name}"]["verdict"] == "ok"
+    (markets / name).write_text(json.dumps({"market_sha256": "f" * 64}))
+    code, found = verdicts(gaelp)
+    finding = found[f"markets/{name}"]
+    assert code == 1 and finding["verdict"] == "fail" and finding["remedy"]
+    assert "f" * 12 in finding["found"] and sha256[:12] in finding["found"]
+    (markets / name).write_text("not JSON")
+    code, found = verdicts(gaelp)
+    assert code == 1 and "must be JSON" in found[f"markets/{name}"]["found"]
+
+
+def test_doctor_sees_that_the_base_of_a_market_was_edited(gaelp: Gaelp, markets: Path) -> None:
+    """The derived file still has its frozen hash; what was made for it no longer belongs to it."""
+    shutil.copy(REPOSITORY / "markets" / "impulse.toml", markets)
+    (markets / "impulse.tuned.json").write_text(
+        json.dumps({"market_sha256": load(markets / "impulse.toml").sha256})
+    )
+    assert verdicts(gaelp)[0] == 0
+    with (markets / "family_safety.toml").open("a") as base:
+        base.write("# edited\n")
+    code, found = verdicts(gaelp)
+    assert code == 1 and found["markets/impulse.tuned.json"]["verdict"] == "fail"
 
 
 def test_doctor_misses_market_files(gaelp: Gaelp, markets: Path) -> None:

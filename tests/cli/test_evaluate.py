@@ -27,6 +27,23 @@ def test_policies_are_judged_and_paired_on_the_same_worlds(
     assert json.loads((tmp_path / "run" / "config.json").read_text())["command"] == "evaluate"
 
 
+def test_the_leaderboard_comes_as_markdown_with_what_was_flown(
+    gaelp: Gaelp, market_file: Path, tmp_path: Path
+) -> None:
+    command = ("evaluate", "pacing", "fixed", "--market", market_file, *SMALL, "--markdown")
+    ran = gaelp(*command, "--out", tmp_path / "run")
+    assert ran.code == 0
+    table, pairs, flown = ran.out.rstrip("\n").split("\n\n")
+    assert table.startswith("| policy | incremental profit |") and table.count("\n") == 3
+    assert pairs.splitlines()[2].startswith("| fixed - pacing |")
+    for said in ("2 validation worlds of 1,000 people", load(market_file).sha256[:12], "3 days", "seed 0"):
+        assert said in flown
+    assert "commit" in flown and "kept in" in ran.err
+    both = gaelp(*command, "--json")
+    assert (both.code, both.out, both.err.count("\n")) == (2, "", 1)
+    assert "must not come with --json" in both.err
+
+
 def test_opening_the_test_split_is_noticed(gaelp: Gaelp, market_file: Path, tmp_path: Path) -> None:
     market = tmp_path / market_file.name
     market.write_bytes(market_file.read_bytes())

@@ -104,6 +104,15 @@ def test_a_checkpoint_of_ones_is_pacing(gaelp: Gaelp, market_file: Path, tmp_pat
     assert {**ones, "policy": "pacing"} == pacing
 
 
+def test_refused_controls_are_counted(gaelp: Gaelp, market_file: Path, tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, load(market_file), {LINES[0].name: 1000.0})
+    command = ("simulate", "--market", market_file, *SMALL, "--no-twin", "--policy")
+    assert gaelp(*command, "fixed", "--json").json["denials"] == 0
+    refused = gaelp(*command, tmp_path, "--json").json["denials"]
+    assert refused > 0
+    assert re.search(rf"controls the gate refused +{refused:,}\b", gaelp(*command, tmp_path).out)
+
+
 def test_describe_shows_every_target_beside_its_source(gaelp: Gaelp, market_file: Path) -> None:
     command = ("simulate", "--market", market_file, *SMALL, "--describe")
     found = gaelp(*command, "--json").json

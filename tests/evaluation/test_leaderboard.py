@@ -98,6 +98,12 @@ def test_a_policy_that_keeps_the_budget_is_marked(worlds):
     assert underspenders(board) == set()
 
 
+def test_pairs_are_headed_in_words(worlds):
+    pairs = as_markdown(leaderboard(worlds)).rstrip().split("\n\n")[-1].splitlines()
+    assert pairs[0].startswith("| pair | incremental profit | incremental conversions | incremental CAC |")
+    assert len({line.count("|") for line in pairs}) == 1
+
+
 def test_names_cannot_break_the_tables(worlds):
     worlds["a|b [red]"] = worlds["fixed"]
     board = leaderboard(worlds)

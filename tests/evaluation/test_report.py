@@ -10,7 +10,7 @@ import pytest
 
 from gaelp.core.errors import BadInput, UnknownName
 from gaelp.evaluation import report
-from gaelp.evaluation.report_charts import Colours
+from gaelp.evaluation.report_charts import Colours, prices
 from gaelp.evaluation.report_sections import SECTIONS
 
 
@@ -117,6 +117,22 @@ def test_nothing_is_loaded_from_anywhere(page):
 def test_drawing_code_is_inside_once(page):
     assert page.count("plotly.js v") == 1
     assert page.count("</script>") == 3  # figures, Plotly, the page's own
+
+
+def test_rivals_are_labelled_with_what_is_drawn(page):
+    chart = next(fig for fig in figures(page).values() if fig["data"][0].get("name") == "Qustodio")
+    assert chart["layout"]["yaxis"]["title"]["text"] == "bid multiplier × pace, mean over lines"
+    assert "Bid multiplier × pace of each rival by day" in page and "Mean bid of" not in page
+
+
+@pytest.mark.parametrize("spread", [31.0, 99.0, 1e3, 1e5])
+def test_a_log_axis_has_few_labels(spread):
+    values = list(np.geomspace(0.07, 0.07 * spread, 19))
+    axis = prices(list(np.linspace(0.05, 0.95, 19)), values, None, "USD per 1000")["layout"]["yaxis"]
+    assert axis["type"] == "log" and 2 <= len(axis["tickvals"]) <= 6
+    low, high = (10.0**end for end in axis["range"])
+    assert low < min(values) and max(values) < high
+    assert all(low <= mark <= high for mark in axis["tickvals"])
 
 
 def test_names_are_escaped_everywhere(report_data):

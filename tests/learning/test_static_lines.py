@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from gaelp.agents.baselines import PacingPolicy
-from gaelp.core.errors import BadInput, HeldOutError
+from gaelp.core.errors import BadInput, HeldOutError, MismatchError
 from gaelp.core.words import EMAIL_LINE, LINES
 from gaelp.learning.cem import cross_entropy
 from gaelp.learning.practice import Practice
 from gaelp.learning.static_lines import N_NUMBERS, line_factors, train
 from gaelp.market.file import load
+from gaelp.worlds.registry import write_checkpoint
 from gaelp.worlds.splits import training_worlds
 from gaelp.worlds.tuned import Tuned
 
@@ -35,7 +36,8 @@ def test_cross_entropy_finds_the_better_arm_under_noise():
     generator = np.random.default_rng(0)
     rounds = cross_entropy(
         lambda tries, _: -((tries[:, 0] - 1.0) ** 2) + 0.1 * generator.standard_normal(len(tries)),
-        np.zeros(1), np.ones(1), n_tries=60, n_elite=12, seed=3, stop=lambda n, _: n >= 12,
+        np.zeros(1), np.ones(1), n_tries=60, n_elite=12,
+        generator=np.random.default_rng(3), stop=lambda n, _: n >= 12,
     )  # fmt: skip
     assert abs(rounds[-1].mean[0] - 1.0) < 0.15
 
@@ -50,8 +52,42 @@ def test_training_is_repeatable_and_a_resume_goes_on(tmp_path):
     )
     assert longer["epochs"] == 3
     assert longer["history"][:2] == once["history"]
+    with pytest.raises(BadInput, match="must be above the 3 already done"):
+        train(file, tuned=Tuned(), epochs=3, minutes=None, seed=4, out=tmp_path / "a", resume=True, **TINY)
     rows = (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(row)["epoch"] for row in rows] == [1, 2, 3]
+
+
+def test_a_run_that_stopped_and_went_on_finds_what_it_would_have_found(tmp_path):
+    file = load(MARKET)
+    options = {"tuned": Tuned(), "minutes": None, "seed": 4, **TINY}
+    straight = train(file, epochs=4, **options)
+    train(file, epochs=2, out=tmp_path, **options)
+    resumed = train(file, epochs=4, out=tmp_path, resume=True, **options)
+    for found in (straight, resumed):
+        assert all(row.pop("seconds") >= 0 for row in found["history"])  # the clock may differ
+    assert resumed == straight
+
+
+def test_a_resume_against_another_market_is_refused(tmp_path):
+    trained_on = load(MARKET)
+    train(trained_on, tuned=Tuned(), epochs=1, minutes=None, out=tmp_path, **TINY)
+    before = (tmp_path / "checkpoint.json").read_bytes()
+    edited = tmp_path / "family_safety.toml"
+    edited.write_text(trained_on.path.read_text() + "\n# edited\n")
+    other = load(edited)
+    with pytest.raises(MismatchError) as caught:
+        train(other, tuned=Tuned(), epochs=2, minutes=None, out=tmp_path, resume=True, **TINY)
+    assert isinstance(caught.value, BadInput) and caught.value.remedy
+    assert trained_on.sha256[:12] in str(caught.value) and other.sha256[:12] in str(caught.value)
+    assert (tmp_path / "checkpoint.json").read_bytes() == before
+
+
+def test_a_checkpoint_without_the_state_of_its_search_cannot_be_resumed(tmp_path):
+    file = load(MARKET)
+    write_checkpoint(tmp_path, file, {})
+    with pytest.raises(BadInput, match="must also have mean, sigma, generator, epochs, history"):
+        train(file, tuned=Tuned(), epochs=1, minutes=None, out=tmp_path, resume=True, **TINY)
 
 
 def test_training_refuses_test_worlds_and_a_resume_without_a_checkpoint(tmp_path):
@@ -62,6 +98,9 @@ def test_training_refuses_test_worlds_and_a_resume_without_a_checkpoint(tmp_path
         train(file, tuned=Tuned(), epochs=1, minutes=None, out=tmp_path, resume=True, **TINY)
     with pytest.raises(BadInput, match="either epochs or minutes"):
         train(file, tuned=Tuned(), epochs=None, minutes=None, **TINY)
+    for endless in (float("nan"), float("inf")):
+        with pytest.raises(BadInput, match="must be finite"):
+            train(file, tuned=Tuned(), epochs=None, minutes=endless, **TINY)
 
 
 def test_settings_tried_together_score_as_alone():

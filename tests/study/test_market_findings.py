@@ -186,7 +186,7 @@ def test_difficulty_tuned_pacing_costs_105_to_130_dollars():
     file = load(MARKET)
     judged = judge(
         split_worlds(file, "validation", 64),
-        {name: make_policy(name, file, 0) for name in ("random", "fixed", "pacing")},
+        {name: make_policy(name, file) for name in ("random", "fixed", "pacing")},
         n_people=80_000,
         days=30,
     )

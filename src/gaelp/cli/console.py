@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress
 
 DEFAULT_MARKET = "markets/family_safety.toml"
 REPOSITORY = Path(__file__).parents[3]
@@ -18,6 +19,13 @@ MarketOption = Annotated[str, typer.Option("--market", metavar="FILE", help="Mar
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Names the luck of the worlds.")]
 OutOption = Annotated[str | None, typer.Option("--out", metavar="DIR", help="Keep the run in this folder.")]
+UsersOption = Annotated[int, typer.Option(help="People per world.")]
+DaysOption = Annotated[int, typer.Option(help="Length of the campaign.")]
+BudgetOption = Annotated[
+    float | None,
+    typer.Option(help="USD a day for each simulated panel.", show_default="the market's, per person"),
+]
+RunoffOption = Annotated[int, typer.Option(help="Days after the campaign in which sales still count.")]
 
 
 def find_market(name: str) -> Path:
@@ -51,9 +59,30 @@ def print_json(data: Mapping[str, Any]) -> None:
     print(as_json(data), flush=True)
 
 
+def bars(*, quiet: bool) -> "Progress":
+    """Progress bars on standard error, hidden where nobody watches.
+
+    Args:
+        quiet: output is for machines.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        disable=quiet and not sys.stderr.isatty(),
+    )
+
+
 @contextmanager
 def progress(label: str, total: int, *, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on standard error, unless told to be quiet where nobody watches.
+    """Show one progress bar; see `bars`.
 
     Args:
         label: what is going on.
@@ -63,22 +92,9 @@ def progress(label: str, total: int, *, quiet: bool) -> Iterator[Callable[[int],
     Yields:
         Tell it how many units are done.
     """
-    if quiet and not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:3.0f} %"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=total)
-        yield lambda done: bar.advance(task, done)
+    with bars(quiet=quiet) as shown:
+        task = shown.add_task(label, total=total)
+        yield lambda done: shown.advance(task, done)
 
 
 def show(value: object, unit: str = "") -> str:

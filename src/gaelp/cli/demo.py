@@ -1,20 +1,45 @@
 """`gaelp demo`: the main job end to end, on a laptop, in a few minutes."""
 
-import json
-import sys
+import shlex
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gaelp.cli.console import (
+    DEFAULT_MARKET,
+    DaysOption,
+    JsonOption,
+    MarketOption,
+    SeedOption,
+    UsersOption,
+    bars,
+    find_market,
+    out,
+    print_json,
+    say,
+)
+
+if TYPE_CHECKING:
+    from gaelp.evaluation.judge import Judgement
+    from gaelp.learning.static_lines import Progress as Round
+    from gaelp.market.file import MarketFile
+    from gaelp.worlds.flight import Tick
+
+REPORT = "report.html"
+RUNOFF_DAYS = 60
+MOST_REPLAYED = 8
+"""Worlds in which channels are switched off one by one: seven more flights of each."""
 WELCOME = """\
 GAELP is a flight simulator for advertising budgets. This demo
 
   1. builds training worlds, {training} new ones a round: copies of one market, each with its own people,
      rivals and luck;
-  2. trains `static_lines`, a bid multiplier per campaign line, for about {minutes:g} minute(s);
-  3. flies it beside `random`, `fixed` and tuned `pacing` for {days} days on {worlds} validation worlds of
+  2. trains `static_lines`, a bid multiplier per campaign line, for about {minutes:g} minute(s): each round
+     flies {tries} settings and plain pacing on every training world, {flights} flights;
+  3. flies it beside `random`, `fixed` and {pacing} for {days} days on {worlds} validation worlds of
      {users:,} people that training never saw;
   4. flies every world again with our ads off and the same luck: the difference is what the ads caused;
   5. writes a report you can open without a network.
@@ -22,131 +47,155 @@ GAELP is a flight simulator for advertising budgets. This demo
 
 
 def demo_command(
-    market: Annotated[Path, typer.Option(help="Market file.")] = Path("markets/family_safety.toml"),
-    minutes: Annotated[float, typer.Option(help="Minutes of training.", min=0.01)] = 1.0,
+    market: MarketOption = DEFAULT_MARKET,
+    minutes: Annotated[float, typer.Option(help="Minutes of training.", min=0.01, max=10_000)] = 1.0,
     worlds: Annotated[int, typer.Option(help="Validation worlds.", min=2)] = 16,
-    users: Annotated[int, typer.Option(help="People per validation world.", min=1)] = 10_000,
-    days: Annotated[int, typer.Option(help="Days of the flight.", min=1)] = 30,
-    seed: Annotated[int, typer.Option(help="Names the run.")] = 0,
-    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/demo"),
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    users: UsersOption = 10_000,
+    days: DaysOption = 30,
+    seed: SeedOption = 0,
+    folder: Annotated[str, typer.Option("--out", metavar="DIR", help="Run folder.")] = "runs/demo",
+    as_json: JsonOption = False,
 ) -> None:
     """Train, judge and report, end to end; ends with the path of the report."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
+    from gaelp.core.words import PAID_CHANNELS
     from gaelp.evaluation.judge import judge, world_hours
     from gaelp.evaluation.leaderboard import as_table
     from gaelp.evaluation.report import write
-    from gaelp.learning.static_lines import Progress as Round
-    from gaelp.learning.static_lines import train
+    from gaelp.evaluation.story import refusals
+    from gaelp.learning import static_lines
     from gaelp.market.file import load
     from gaelp.worlds.registry import make_policy
-    from gaelp.worlds.simulate import compile_market
+    from gaelp.worlds.runs import RESULT, RunConfig, run_folder, write_json
+    from gaelp.worlds.simulate import check_sizes, compile_market
     from gaelp.worlds.splits import split_worlds
     from gaelp.worlds.tuned import tuned_for
 
     began = time.perf_counter()
-    console = Console(stderr=True)
-    file = load(market)
+    check_sizes(worlds=worlds, users=users, days=days)
+    file = load(find_market(market))
     tuned = tuned_for(file)
-    console.print(
-        WELCOME.format(training=4, minutes=minutes, days=days, worlds=worlds, users=users), highlight=False
-    )
-    columns = (
-        TextColumn("{task.description:34s}"),
-        BarColumn(),
-        TextColumn("{task.percentage:3.0f} %"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
-
-        def say(text: str) -> None:
-            progress.console.print(f"  {text}", highlight=False)
-
-        task = progress.add_task("Loading kernels", total=None)
-        compile_market(file, say)
-        progress.update(task, total=1, completed=1)
-        task = progress.add_task("Training static_lines", total=100.0)
-
-        training_began = time.perf_counter()
-
-        def elapsed_share() -> float:
-            return min(99.0, 100.0 * (time.perf_counter() - training_began) / (60.0 * minutes))
-
-        def trained(done: Round) -> None:
-            progress.console.print(
-                f"  round {done.epoch}: score of the search's centre ${done.mean_usd:,.0f}"
-                f" (pacing on the same worlds ${done.pacing_usd:,.0f})",
-                highlight=False,
+    pacing = "tuned pacing" if tuned.for_this_market else "untuned pacing"
+    settings = {"minutes": minutes, "worlds": worlds, "users": users, "days": days}
+    config = RunConfig(command="demo", settings=settings, seed=seed, market=market, market_sha256=file.sha256)
+    typed = {"market": market, **settings, "seed": seed, "out": folder}
+    command = shlex.join(["gaelp", "demo", *(word for k, v in typed.items() for word in (f"--{k}", str(v)))])
+    report = str(Path(folder) / REPORT)
+    with run_folder(folder, config) as run:
+        say(
+            WELCOME.format(
+                training=static_lines.N_WORLDS,
+                tries=static_lines.N_TRIES,
+                flights=static_lines.N_WORLDS * (static_lines.N_TRIES + 1),
+                pacing=pacing,
+                **settings,
             )
-
-        found = train(
-            file, tuned=tuned, epochs=None, minutes=minutes, seed=seed, days=days, out=out / "training",
-            report=trained, tick=lambda _: progress.update(task, completed=elapsed_share()),
-        )  # fmt: skip
-        progress.update(task, completed=100.0)
-        policies: dict[str, Any] = {
-            name: make_policy(name, file, seed) for name in ("random", "fixed", "pacing")
-        }
-        policies["static_lines"] = lambda: tuned.pacing(found["line_multiplier"])
-        hours = world_hours(worlds, len(policies), days, 60)
-        task = progress.add_task("Judging on validation worlds", total=hours)
-        judged = judge(
-            split_worlds(file, "validation", worlds),
-            policies,
-            n_people=users,
-            days=days,
-            seed=seed,
-            tuned=tuned,
-            tick=lambda n: progress.advance(task, n),
-            keep=True,
         )
-        replayed = min(8, worlds)
-        task = progress.add_task("Switching channels off, one by one", total=7 * replayed * 24 * (days + 60))
-        board = judged.board(seed)
-        data = _report(judged, board, file, replayed, days, seed, lambda n: progress.advance(task, n))
-    write(out / "report.html", data)
-    (out / "result.json").write_text(json.dumps(board) + "\n")
-    seconds = time.perf_counter() - began
-    console.print(as_table(board))
-    console.print(f"{data['summary'][0]}\nReport: {out / 'report.html'}   ({seconds:.0f} s)", highlight=False)
+        with bars(quiet=as_json) as shown:
+            task = shown.add_task("Loading kernels", total=None)
+            compile_market(file, say)
+            shown.update(task, total=1, completed=1)
+
+            task = shown.add_task("Training static_lines", total=60.0 * minutes)
+            training_began = time.perf_counter()
+
+            def trained(done: "Round") -> None:
+                say(
+                    f"  round {done.epoch}: score of the search's centre ${done.mean_usd:,.0f}"
+                    f" (pacing on the same worlds ${done.pacing_usd:,.0f})"
+                )
+
+            found = static_lines.train(
+                file,
+                tuned=tuned,
+                epochs=None,
+                minutes=minutes,
+                seed=seed,
+                days=days,
+                out=run / "training",
+                report=trained,
+                tick=lambda _: shown.update(task, completed=time.perf_counter() - training_began),
+            )
+            shown.update(task, completed=60.0 * minutes)
+
+            policies = {name: make_policy(name, file) for name in ("random", "fixed", "pacing")}
+            policies["static_lines"] = lambda: tuned.pacing(found["line_multiplier"])
+            judging = shown.add_task(
+                "Judging on validation worlds", total=world_hours(worlds, len(policies), days, RUNOFF_DAYS)
+            )
+            judged = judge(
+                split_worlds(file, "validation", worlds),
+                policies,
+                n_people=users,
+                days=days,
+                runoff_days=RUNOFF_DAYS,
+                seed=seed,
+                tuned=tuned,
+                tick=lambda n: shown.advance(judging, n),
+                keep=True,
+            )
+            board = judged.board(seed)
+            replayed = min(MOST_REPLAYED, worlds)
+            replays = shown.add_task(
+                "Switching channels off, one by one",
+                total=(len(PAID_CHANNELS) + 1) * replayed * 24 * (days + RUNOFF_DAYS),  # and own-brand search
+            )
+            summary = [*_summary(board, pacing), *refusals(judged)]
+            sections = _sections(judged, replayed, lambda n: shown.advance(replays, n))
+            head = _head(file, command, seed)
+            write(run / REPORT, {**head, "summary": summary, "leaderboard": board, **sections})
+        seconds = round(time.perf_counter() - began, 1)
+        result = {
+            "seconds": seconds,
+            "report": report,
+            "command": command,
+            "market": file.name,
+            "market_sha256": file.sha256,
+            **board,
+        }
+        write_json(run / RESULT, result)
     if as_json:
-        payload = {"seconds": round(seconds, 1), "report": str(out / "report.html"), **board}
-        sys.stdout.write(json.dumps(payload) + "\n")
+        print_json(result)
+        return
+    console = out()
+    console.print(as_table(board))
+    console.print(f"{summary[0]}\nReport: {report}   ({seconds:.0f} s)", highlight=False, soft_wrap=True)
 
 
-def _report(
-    judged: Any, board: Any, file: Any, replayed: int, days: int, seed: int, tick: Any
-) -> dict[str, Any]:
+def _head(file: "MarketFile", command: str, seed: int) -> dict[str, Any]:
     from datetime import UTC, datetime
 
-    from gaelp.evaluation.story import channel_rows, journey_sections, market_sections, spend_sections
     from gaelp.worlds.runs import git_commit
 
-    policy = "static_lines"
     return {
         "title": "GAELP demo",
         "market": f"{file.name} ({file.product}, LTV ${file.ltv_usd:g}), sha256 {file.sha256[:12]}",
         "created": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "commit": git_commit() or "",
         "seed": seed,
-        "command": "make demo",
-        "policy": policy,
-        "summary": _summary(board),
+        "command": command,
         "cac_target_usd": file.cac_target_usd,
         "ltv_usd": file.ltv_usd,
-        "leaderboard": board,
-        "channels": channel_rows(judged, policy, 60, replayed, tick),
-        **spend_sections(judged),
-        **journey_sections(judged, policy),
-        **market_sections(judged, policy, 60),
     }
 
 
-def _summary(board: dict[str, Any]) -> list[str]:
+def _sections(judged: "Judgement", replayed: int, tick: "Tick") -> dict[str, Any]:
+    """The report's sections on what happened; those on one policy show `static_lines`."""
+    from gaelp.evaluation.story import channel_rows, journey_sections, market_sections, spend_sections
+
+    policy = "static_lines"
+    return {
+        "policy": policy,
+        "channels": channel_rows(judged, policy, RUNOFF_DAYS, replayed, tick),
+        **spend_sections(judged),
+        **journey_sections(judged, policy),
+        **market_sections(judged, policy, RUNOFF_DAYS),
+    }
+
+
+def _summary(board: Mapping[str, Any], pacing: str) -> list[str]:
     """What the leaderboard says, in sentences."""
+    from gaelp.evaluation.leaderboard import format_value
+
     pair = board["pairs"]["static_lines - pacing"]["incremental_profit_usd"]
     learnt = board["policies"]["static_lines"]["incremental_cac_usd"]["mean"]
     paced = board["policies"]["pacing"]["incremental_cac_usd"]["mean"]
@@ -155,11 +204,14 @@ def _summary(board: dict[str, Any]) -> list[str]:
         verdict = "beats"
     elif pair["high"] is not None and pair["high"] < 0:
         verdict = "loses to"
-    low, high = (f"${v:,.0f}" if v is not None else "unbounded" for v in (pair["low"], pair["high"]))
+    mean, low, high = (
+        "unbounded" if pair[end] is None else format_value(pair[end], "incremental_profit_usd")
+        for end in ("mean", "low", "high")
+    )
     cac = "" if learnt is None or paced is None else f" Incremental CAC: ${learnt:.0f} against ${paced:.0f}."
     return [
-        f"static_lines {verdict} tuned dual pacing in incremental profit: a difference of "
-        f"${pair['mean']:,.0f} a world and flight (95 % interval {low} to {high}).{cac}",
+        f"static_lines {verdict} {pacing} in incremental profit: a difference of "
+        f"{mean} a world and flight (95 % interval {low} to {high}).{cac}",
         "Incremental figures compare each world with its twin without our ads; attributed figures are what "
         "the platform would claim (last click within 30 days).",
     ]

@@ -4,10 +4,14 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from gaelp.cli.console import REPOSITORY, JsonOption, out, print_json
+
+if TYPE_CHECKING:
+    from gaelp.market.file import MarketFile
 
 PYTHON = (3, 11)
 NUMBA = (0, 68)
@@ -121,7 +125,7 @@ def _markets(folder: Path) -> Iterator[Finding]:
     for path in files:
         name = f"markets/{path.name}"
         try:
-            load(path)
+            file = load(path)
         except MarketFileError as error:
             yield Finding(name, "fail", str(error), "Restore it from git.")
             continue
@@ -134,12 +138,41 @@ def _markets(folder: Path) -> Iterator[Finding]:
             yield Finding(name, "fail", f"valid, but its hash is not the one in {_SUMS}", remedy)
         else:
             yield Finding(name, "ok", f"valid, hash {expected[:12]} as frozen")
+        yield from _made_for(file)
     for name, expected in frozen.items():
         good = (folder / name).is_file() and sha256_of(folder / name) == expected
         found = "as frozen" if good else f"missing, or its hash is not the one in {_SUMS}"
         yield Finding(
             f"markets/{name}", "ok" if good else "fail", found, "" if good else "Restore it from git."
         )
+
+
+def _made_for(file: "MarketFile") -> Iterator[Finding]:
+    """Whether what was found or drawn for a market belongs to the file as it is now, its base included."""
+    from gaelp.core.errors import BadInput
+    from gaelp.worlds.registry import committed_lines
+    from gaelp.worlds.runs import read_json
+    from gaelp.worlds.splits import heldout_path
+    from gaelp.worlds.tuned import tuned_path
+
+    for path, remedy in (
+        (tuned_path(file), "Restore the market from git, or run `gaelp train --agent baselines`."),
+        (committed_lines(file), "Restore the market from git, or train `static_lines` again."),
+        (heldout_path(file), "Restore the market from git; test worlds are drawn once."),
+    ):
+        if not path.is_file():
+            continue
+        name = str(path.relative_to(file.path.parents[1]))
+        try:
+            made_for = str(read_json(path).get("market_sha256"))
+        except BadInput as error:
+            yield Finding(name, "fail", str(error), remedy)
+            continue
+        if made_for == file.sha256:
+            yield Finding(name, "ok", f"made for market {made_for[:12]}")
+        else:
+            found = f"made for market {made_for[:12]}, but {file.path.name} is now {file.sha256[:12]}"
+            yield Finding(name, "fail", found, remedy)
 
 
 def _chromium() -> Finding:

@@ -1,17 +1,20 @@
 """`gaelp evaluate`: policies on the same worlds of a split, with intervals and paired differences."""
 
-from contextlib import ExitStack
-from pathlib import Path
+from contextlib import nullcontext
 from typing import Annotated, Any
 
 import typer
 
 from gaelp.cli.console import (
     DEFAULT_MARKET,
+    BudgetOption,
+    DaysOption,
     JsonOption,
     MarketOption,
     OutOption,
+    RunoffOption,
     SeedOption,
+    UsersOption,
     find_market,
     out,
     print_json,
@@ -31,34 +34,35 @@ def evaluate_command(
     suite: Annotated[str, typer.Option(help="default")] = "default",
     split: Annotated[str, typer.Option(help="validation or test")] = "validation",
     worlds: Annotated[int, typer.Option(help="Worlds of the split.")] = 16,
-    users: Annotated[int, typer.Option(help="People per world.")] = 10_000,
-    days: Annotated[int, typer.Option(help="Length of the campaign.")] = 30,
-    daily_budget_usd: Annotated[
-        float | None,
-        typer.Option(help="USD a day for each simulated panel.", show_default="the market's, per person"),
-    ] = None,
+    users: UsersOption = 10_000,
+    days: DaysOption = 30,
+    daily_budget_usd: BudgetOption = None,
     seed: SeedOption = 0,
-    runoff_days: Annotated[
-        int, typer.Option(help="Days after the campaign in which sales still count.")
-    ] = 60,
+    runoff_days: RunoffOption = 60,
     folder: OutOption = None,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the leaderboard as Markdown, with what was flown.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Judge policies against each other and against the same worlds without our ads."""
+    from gaelp.core.errors import BadInput
     from gaelp.core.names import require_known
     from gaelp.evaluation.judge import judge, world_hours
-    from gaelp.evaluation.leaderboard import as_table
+    from gaelp.evaluation.leaderboard import as_markdown, as_table
     from gaelp.market.file import load
     from gaelp.worlds.registry import make_policy
-    from gaelp.worlds.runs import RESULT, RunConfig, run_folder, write_json
-    from gaelp.worlds.simulate import check_sizes, compile_market
+    from gaelp.worlds.runs import RESULT, RunConfig, git_commit, run_folder, write_json
+    from gaelp.worlds.simulate import ATTRIBUTION, check_sizes, compile_market
     from gaelp.worlds.splits import split_worlds
 
+    if markdown and as_json:
+        raise BadInput("markdown", markdown, "must not come with --json", "Ask for one of them.")
     check_sizes(worlds=worlds, users=users, days=days, runoff_days=runoff_days, budget=daily_budget_usd)
     _check_suite(suite)
     require_known("split", split, _SPLITS)
     file = load(find_market(market))
-    makers = {label: make_policy(name, file, seed) for label, name in _labels(policies).items()}
+    makers = {label: make_policy(name, file) for label, name in _labels(policies).items()}
     chosen = split_worlds(file, split, worlds, seed)
     notice = _OPENED if split == "test" else None
     if notice:
@@ -76,8 +80,7 @@ def evaluate_command(
     config = RunConfig(
         command="evaluate", settings=settings, seed=seed, market=market, market_sha256=file.sha256
     )
-    with ExitStack() as stack:
-        run: Path | None = stack.enter_context(run_folder(folder, config)) if folder else None
+    with run_folder(folder, config) if folder else nullcontext() as run:
         compile_market(file, say)
         total = world_hours(worlds, len(makers), days, runoff_days)
         with progress("judging", total, quiet=as_json) as tick:
@@ -99,7 +102,7 @@ def evaluate_command(
             "seed": seed,
             "market": file.name,
             "market_sha256": file.sha256,
-            "attribution": "last_click_30d",
+            "attribution": ATTRIBUTION,
             "notice": notice,
         }
         if run:
@@ -107,11 +110,18 @@ def evaluate_command(
             write_json(run / PER_WORLD, judged.results)
     if as_json:
         print_json(result)
+        return
+    if markdown:
+        flown = (
+            f"Means and 95 % intervals over {worlds:,} {split} worlds of {users:,} people of {file.name}"
+            f" (`{file.sha256[:12]}`), {days} days and {runoff_days} of run-off, seed {seed},"
+            f" commit {(git_commit() or 'unknown')[:12]}."
+        )
+        print(f"{as_markdown(board)}\n{flown}", flush=True)
     else:
-        console = out()
-        console.print(as_table(board))
-        if folder:
-            console.print(f"kept in {folder}")
+        out().print(as_table(board))
+    if folder:
+        say(f"kept in {folder}")
 
 
 def _check_suite(suite: str) -> None:

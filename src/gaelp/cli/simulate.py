@@ -1,17 +1,20 @@
 """`gaelp simulate`: one policy on plain worlds, with its twin."""
 
-from contextlib import ExitStack
-from pathlib import Path
+from contextlib import nullcontext
 from typing import Annotated, Any
 
 import typer
 
 from gaelp.cli.console import (
     DEFAULT_MARKET,
+    BudgetOption,
+    DaysOption,
     JsonOption,
     MarketOption,
     OutOption,
+    RunoffOption,
     SeedOption,
+    UsersOption,
     find_market,
     out,
     print_json,
@@ -38,6 +41,7 @@ _FIGURES = (
     ("incremental CAC", "incremental_cac_usd", "$"),
     ("incremental ROAS", "incremental_roas", ""),
     ("incremental profit", "incremental_profit_usd", "$"),
+    ("controls the gate refused", "denials", ""),
     ("days of a journey", "mean_journey_days", ""),
     ("touchpoints of a journey", "mean_touchpoints", ""),
     ("opportunities per person and day", "opportunities_per_user_day", ""),
@@ -52,16 +56,11 @@ def simulate_command(
     market: MarketOption = DEFAULT_MARKET,
     policy: Annotated[str, typer.Option(help="A policy's name, or a checkpoint's path.")] = "pacing",
     worlds: Annotated[int, typer.Option(help="Worlds, differing in luck only.")] = 4,
-    users: Annotated[int, typer.Option(help="People per world.")] = 10_000,
-    days: Annotated[int, typer.Option(help="Length of the campaign.")] = 30,
-    daily_budget_usd: Annotated[
-        float | None,
-        typer.Option(help="USD a day for each simulated panel.", show_default="the market's, per person"),
-    ] = None,
+    users: UsersOption = 10_000,
+    days: DaysOption = 30,
+    daily_budget_usd: BudgetOption = None,
     seed: SeedOption = 0,
-    runoff_days: Annotated[
-        int, typer.Option(help="Days after the campaign in which sales still count.")
-    ] = 60,
+    runoff_days: RunoffOption = 60,
     no_twin: Annotated[bool, typer.Option("--no-twin", help="Skip the twin: nothing incremental.")] = False,
     describe: Annotated[
         bool, typer.Option("--describe", help="Show every target of the market file and what emerged.")
@@ -78,7 +77,7 @@ def simulate_command(
 
     check_sizes(worlds=worlds, users=users, days=days, runoff_days=runoff_days, budget=daily_budget_usd)
     file = load(find_market(market))
-    make_policy(policy, file, seed)
+    make_policy(policy, file)
     settings: dict[str, Any] = {
         "policy": policy,
         "worlds": worlds,
@@ -91,11 +90,9 @@ def simulate_command(
     config = RunConfig(
         command="simulate", settings=settings, seed=seed, market=market, market_sha256=file.sha256
     )
-    with ExitStack() as stack:
-        run: Path | None = stack.enter_context(run_folder(folder, config)) if folder else None
-        with progress(
-            "simulating", world_hours(worlds, days, runoff_days, not no_twin), quiet=as_json
-        ) as tick:
+    hours = world_hours(worlds, days, runoff_days, not no_twin)
+    with run_folder(folder, config) if folder else nullcontext() as run:
+        with progress("simulating", hours, quiet=as_json) as tick:
             simulation = run_simulation(
                 file,
                 policy,

@@ -1,17 +1,25 @@
 """`gaelp train`: find `static_lines`, or tune the baselines, on training worlds."""
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, nothing else.")]
+from gaelp.cli.console import (
+    DEFAULT_MARKET,
+    DaysOption,
+    JsonOption,
+    MarketOption,
+    OutOption,
+    SeedOption,
+    find_market,
+    print_json,
+    say,
+)
 
 
 def train_command(
-    market: Annotated[Path, typer.Option(help="Market file.")] = Path("markets/family_safety.toml"),
+    market: MarketOption = DEFAULT_MARKET,
     agent: Annotated[
         str, typer.Option(help="static_lines, or baselines to tune fixed and pacing.")
     ] = "static_lines",
@@ -19,75 +27,67 @@ def train_command(
     minutes: Annotated[
         float | None, typer.Option(help="Wall-clock minutes instead of epochs.", min=0.01)
     ] = None,
-    worlds: Annotated[int | None, typer.Option(help="Training worlds per round.", min=1)] = None,
-    users: Annotated[int | None, typer.Option(help="People per world.", min=1)] = None,
-    days: Annotated[int, typer.Option(help="Days of a flight.", min=1)] = 30,
-    seed: Annotated[int, typer.Option(help="Names the run's worlds and tries.")] = 0,
-    split: Annotated[str, typer.Option(help="Split to learn from; test is refused.")] = "train",
+    worlds: Annotated[int | None, typer.Option(help="Training worlds per round.")] = None,
+    users: Annotated[int | None, typer.Option(help="People per world.")] = None,
+    days: DaysOption = 30,
+    seed: SeedOption = 0,
     executor: Annotated[str, typer.Option(help="inline; others arrive with later steps.")] = "inline",
-    out: Annotated[Path | None, typer.Option(help="Run folder for metrics and checkpoint.")] = None,
+    folder: OutOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Learn on training worlds; test worlds are refused."""
-    from rich.console import Console
-
-    from gaelp.core.errors import BadInput, HeldOutError
+    """Learn on training worlds; the worlds of other splits are out of reach."""
     from gaelp.core.names import require_known
+    from gaelp.learning import static_lines, tuning
     from gaelp.market.file import load
-    from gaelp.worlds.splits import SPLITS
+    from gaelp.worlds.simulate import check_sizes
     from gaelp.worlds.tuned import save_tuned, tuned_for
 
     require_known("agent", agent, ["static_lines", "baselines"])
     require_known("executor", executor, ["inline"])
-    require_known("split", split, SPLITS)
-    if split == "test":
-        raise HeldOutError("split", split, "must be train", "Test worlds are for judging finished work.")
-    if split != "train":
-        raise BadInput("split", split, "must be train", "Validation worlds are for choosing, not learning.")
-    file = load(market)
-    console = Console(stderr=True)
-    say = (lambda text: None) if as_json else console.print
-    if agent == "baselines":
-        from gaelp.learning.tuning import tune
+    baselines = agent == "baselines"
+    usual = tuning if baselines else static_lines
+    n_worlds = usual.N_WORLDS if worlds is None else worlds
+    n_people = usual.N_PEOPLE if users is None else users
+    check_sizes(worlds=n_worlds, users=n_people, days=days)
+    file = load(find_market(market))
 
-        tuned, evidence = tune(
-            file, n_worlds=worlds or 16, n_people=users or 10_000, days=days, seed=seed, say=say
+    def tell(text: str) -> None:
+        if not as_json:
+            say(text)
+
+    if baselines:
+        tuned, evidence = tuning.tune(
+            file, n_worlds=n_worlds, n_people=n_people, days=days, seed=seed, say=tell
         )
         path = save_tuned(file, tuned, evidence)
-        _finish(as_json, {"agent": agent, "written": str(path), "market_sha256": file.sha256, **evidence})
-        return
-    from gaelp.learning.static_lines import Progress, train
+        result: dict[str, Any] = {"agent": agent, "written": str(path), "market_sha256": file.sha256}
+        result |= evidence
+    else:
 
-    if epochs is None and minutes is None:
-        minutes = 1.0
+        def report(progress: static_lines.Progress) -> None:
+            tell(
+                f"epoch {progress.epoch:3d}  {progress.seconds:6.0f} s  profit of the centre "
+                f"${progress.mean_usd:,.0f}, best ${progress.best_usd:,.0f}, "
+                f"pacing ${progress.pacing_usd:,.0f}  "
+                f"CAC ${progress.incremental_cac_usd:.0f}  spent {progress.spend_share:.0%}"
+            )
 
-    def report(progress: Progress) -> None:
-        say(
-            f"epoch {progress.epoch:3d}  {progress.seconds:6.0f} s  profit of the centre "
-            f"${progress.mean_usd:,.0f}, best ${progress.best_usd:,.0f}, pacing ${progress.pacing_usd:,.0f}  "
-            f"CAC ${progress.incremental_cac_usd:.0f}  spent {progress.spend_share:.0%}"
+        result = static_lines.train(
+            file,
+            tuned=tuned_for(file),
+            epochs=epochs,
+            minutes=1.0 if epochs is None and minutes is None else minutes,
+            n_worlds=n_worlds,
+            n_people=n_people,
+            days=days,
+            seed=seed,
+            out=None if folder is None else Path(folder),
+            resume=resume,
+            report=report,
         )
-
-    result = train(
-        file,
-        tuned=tuned_for(file),
-        epochs=epochs,
-        minutes=minutes,
-        n_worlds=worlds or 4,
-        n_people=users or 5_000,
-        days=days,
-        seed=seed,
-        out=out,
-        resume=resume,
-        report=report,
-    )
-    _finish(as_json, result)
-
-
-def _finish(as_json: bool, result: dict[str, Any]) -> None:
     if as_json:
-        sys.stdout.write(json.dumps(result) + "\n")
+        print_json(result)
         return
     for name, factor in result.get("line_multiplier", {}).items():
-        sys.stdout.write(f"{name:34s} x{factor:.2f}\n")
+        print(f"{name:34s} x{factor:.2f}")

@@ -29,11 +29,11 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     neighbour = target.with_name(f".{target.stem}.{secrets.token_hex(4)}{target.suffix}")
     try:
         yield neighbour
-        _sync(neighbour)
+        sync(neighbour)
         os.replace(neighbour, target)
     finally:
         neighbour.unlink(missing_ok=True)
-    _sync(target.parent)  # the rename itself must survive a power cut
+    sync(target.parent)  # the rename itself must survive a power cut
 
 
 def write_bytes_atomic(path: str | os.PathLike[str], data: bytes) -> None:
@@ -79,7 +79,8 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file or a folder is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,1 +1,1 @@
-"""Judgement: frozen suites, paired differences with intervals, references that see the truth, reports."""
+"""Judgement: policies on the same worlds, paired differences with intervals, reports, speed."""

@@ -7,14 +7,15 @@ from numpy.typing import NDArray
 
 from gaelp.core.words import LINES, Channel
 from gaelp.market.market import Market
+from gaelp.market.parameters import AUCTIONS
 from gaelp.market.state import AUCTION_OF_LINE, IMPRESSIONS, PRICE_BINS, PRICE_STEP
 from gaelp.market.tables import display_price_quantiles, hour_of_week
 from gaelp.worlds.flight import Flight
+from gaelp.worlds.simulate import campaign_decisions
 from gaelp.worlds.twins import sales_of
 
 Floats = NDArray[np.float64]
 _AUCTION = np.array(AUCTION_OF_LINE)
-AUCTION_KINDS = ("search", "social", "video", "display")
 DISPLAY_PROBABILITIES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -85,7 +86,7 @@ def statistics(flight: Flight, twin: Market | None, runoff_days: int) -> dict[st
     report = flight.report.sum(axis=0).astype(float)
     found: dict[str, float] = {}
     prices = market_prices(flight, twin)
-    for a, kind in enumerate(AUCTION_KINDS):
+    for a, kind in enumerate(AUCTIONS):
         quantile = price_quantiles(prices, _AUCTION == a, np.array(DISPLAY_PROBABILITIES))
         if quantile is None:
             continue
@@ -95,15 +96,14 @@ def statistics(flight: Flight, twin: Market | None, runoff_days: int) -> dict[st
                 if p != 0.5:
                     found[f"display_price_q{round(100 * p):02d}"] = float(q)
     shown = flight.ads.sum(axis=0).astype(float)  # all bidders, so that our choice of lines does not matter
-    for a, kind in enumerate(AUCTION_KINDS):
+    for a, kind in enumerate(AUCTIONS):
         if shown[a, 0] > 0:
             found[f"{kind}_ctr"] = shown[a, 1] / shown[a, 0]
     found["opportunities_per_person_day"] = flight.opportunities.sum() / people / (flight.hours / 24.0)
     found["impressions_per_person_month"] = report[:, IMPRESSIONS].sum() / people / months
     found["hour_of_week_distance"] = hour_distance(flight)
     horizon = end + runoff_days * 24
-    made = np.concatenate([market.decisions(w) for w in range(market.n_worlds)])
-    made = made[(made["hour"] >= flight.start) & (made["hour"] < end)]
+    made = campaign_decisions(flight)
     if made.size:
         lag = made["book_hour"] - made["hour"]
         found["lag_within_1h"] = float((lag < 1).mean())

@@ -17,7 +17,11 @@ from gaelp.worlds.twins import outcome
 Floats = NDArray[np.float64]
 
 _BYTES_AT_ONCE = 1.2e9
-"""Live state of one copy of the worlds flown together; four copies exist at most."""
+"""Live state of one copy of the worlds flown together.
+
+Four copies exist at most: the snapshot, the twin, a flight and the one before it. With `keep`, the snapshot,
+the twin and one per policy stay for every batch.
+"""
 
 
 @dataclass

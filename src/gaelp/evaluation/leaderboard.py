@@ -187,7 +187,8 @@ def as_markdown(board: Mapping[str, Any]) -> str:
     for note in notes(board):
         lines += ["", note]
     if board.get("pairs"):
-        lines += ["", _markdown_row(["pair", *PAIR_METRICS, "P(more profit)"]), "|---|" + "---:|" * 4]
+        head = ["pair", *(COLUMNS[metric] for metric in PAIR_METRICS), "P(more profit)"]
+        lines += ["", _markdown_row(head), _markdown_row(["---", *["---:"] * (len(head) - 1)])]
     for pair, metrics in board.get("pairs", {}).items():
         cells = [format_interval(metrics[metric], metric) for metric in PAIR_METRICS]
         p_improvement = metrics["incremental_profit_usd"]["p_improvement"]

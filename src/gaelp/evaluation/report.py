@@ -14,14 +14,13 @@ counts as undefined):
 - `lag`: `{days, share_booked, measured: [{days, share, source}], arms: [{name, weight, mean_days}]}`.
 - `hour_of_week`: `{simulated, measured, source}`, 168 values from Monday 00:00 UTC.
 - `prices`: `[{channel, unit, probability, simulated, measured, source}]`, quantiles.
-- `rivals`: `{days, bids: {name: [...]}}`, mean bid multiplier per day.
+- `rivals`: `{days, bids: {name: [...]}}`, bid multiplier × pace at the start of each day.
 - `channels`: `[{channel, spend_usd, attributed_conversions, incremental_conversions,
   attributed_cac_usd, incremental_cac_usd}]`; the incremental ones as numbers or {mean, low, high}.
 - `person`: `{title, lines}`; `targets`: `[{name, simulated, low, high, unit, source, ok}]`.
 """
 
 import json
-import math
 import os
 from collections.abc import Mapping
 from functools import partial
@@ -33,6 +32,7 @@ from gaelp.core.files import write_text_atomic
 from gaelp.core.names import require_known
 from gaelp.evaluation.report_page import Page, or_no_data
 from gaelp.evaluation.report_sections import SECTIONS
+from gaelp.worlds.runs import plain
 
 _HEAD = (
     "title",
@@ -67,7 +67,7 @@ def render(data: Mapping[str, Any]) -> str:
     """
     for key in data:
         require_known("report section", key, [*_HEAD, *SECTIONS])
-    page = Page(_plain(data))
+    page = Page(plain(data))
     body = "".join(
         f'<section id="{name}"><h2>{title}</h2>{or_no_data(partial(build, page, name))}</section>'
         for name, (_, title, build) in SECTIONS.items()
@@ -99,19 +99,6 @@ def write(path: str | os.PathLike[str], data: Mapping[str, Any]) -> None:
         BadInput: if a section cannot be drawn; nothing is written then.
     """
     write_text_atomic(path, render(data))
-
-
-def _plain(value: Any) -> Any:
-    """Data as JSON has it: lists, not arrays; None, not NaN or infinity."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if hasattr(value, "tolist"):
-        return _plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def _script_safe(text: str) -> str:

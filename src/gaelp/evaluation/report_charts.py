@@ -17,6 +17,7 @@ N_POLICY_COLOURS = 7
 N_CHANNEL_COLOURS = 8
 DASHES = ("solid", "dash", "dot", "dashdot")
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MOST_LOG_TICKS = 6
 _DOLLARS = {"tickformat": "$,~f"}
 _DIAMOND = {
     "symbol": "diamond",
@@ -309,16 +310,15 @@ def prices(
             xaxis=_axis("share of sales at or below", tickformat=".0%", range=[0, 1.02], showgrid=False),
             yaxis=_axis(
                 escape(unit, quote=False) + (", log scale" if log else ""),
-                nticks=6,
                 **_DOLLARS,
-                **({"type": "log"} if log else {"rangemode": "tozero"}),
+                **(_log_range(*_span(values, log)) if log else {"rangemode": "tozero", "nticks": 6}),
             ),
         ),
     }
 
 
 def rivals(days: list[Any], bids: Mapping[str, list[Number]]) -> Figure:
-    """Mean bid multiplier of each rival by day."""
+    """Bid multiplier × pace of each rival by day."""
     return {
         "data": [
             _line(days, series, name, f"c{i % N_CHANNEL_COLOURS}", dash=DASHES[i % 4], hover="%{y:.3f}")
@@ -327,7 +327,7 @@ def rivals(days: list[Any], bids: Mapping[str, list[Number]]) -> Figure:
         "layout": _layout(
             340,
             xaxis=_axis("day", showgrid=False),
-            yaxis=_axis("mean bid multiplier"),
+            yaxis=_axis("bid multiplier × pace, mean over lines"),
         ),
     }
 
@@ -412,8 +412,12 @@ def _axis(title: str, **options: Any) -> Figure:
 
 
 def _log_range(low: float, high: float) -> Figure:
-    marks = [mark * 10.0**power for power in range(-3, 7) for mark in (1, 2, 5)]
-    ticks = [mark for mark in marks if low <= mark <= high]
+    ticks: list[float] = []
+    for steps in ((1, 2, 5), (1, 3), (1,)):  # the finest that does not crowd
+        marks = [step * 10.0**power for power in range(-6, 10) for step in steps]
+        ticks = [mark for mark in marks if low <= mark <= high]
+        if len(ticks) <= _MOST_LOG_TICKS:
+            break
     return {"type": "log", "range": [math.log10(low), math.log10(high)], "tickvals": ticks}
 
 

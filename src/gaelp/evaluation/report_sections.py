@@ -217,7 +217,7 @@ def _rivals(page: Page, name: str) -> str:
     }
     return (
         reading("Lines should settle: learners drift as they meet us, and none may explode or fall to zero.")
-        + page.chart(charts.rivals(given["days"], bids), "Mean bid of each rival by day")
+        + page.chart(charts.rivals(given["days"], bids), "Bid multiplier × pace of each rival by day")
         + source(page.origin())
     )
 
@@ -225,33 +225,21 @@ def _rivals(page: Page, name: str) -> str:
 def _channels(page: Page, name: str) -> str:
     rows = sorted(page.section(name), key=lambda row: -(row.get("spend_usd") or 0))
 
-    def compared(claim: str, causal: str, **options: Any) -> charts.Figure:
+    def compared(measure: str, words: str, **options: Any) -> str:
         names = [str(row["channel"]) for row in rows]
-        intervals = [tables.as_interval(row.get(causal)) for row in rows]
+        intervals = [tables.as_interval(row.get(f"incremental_{measure}")) for row in rows]
         colours = [page.colours.channel(name) for name in names]
-        claims = [row.get(claim) for row in rows]
-        return charts.forest(list(zip(names, intervals, colours, strict=True)), claims=claims, **options)
+        claims = [row.get(f"attributed_{measure}") for row in rows]
+        figure = charts.forest(list(zip(names, intervals, colours, strict=True)), claims=claims, **options)
+        heading = f"<h4>{words}: ◇ attributed, ● incremental</h4>"
+        return page.chart(figure, f"{words} by channel, attributed and incremental", heading)
 
     return (
         reading("Where the diamond (claimed) lies far from the dot (caused), the platform's report misleads.")
         + tables.channels_table(rows, page.colours)
         + "<div class=grid>"
-        + page.chart(
-            compared("attributed_conversions", "incremental_conversions", x_title="conversions"),
-            "Attributed and incremental conversions by channel",
-            "<h4>Conversions: ◇ attributed, ● incremental</h4>",
-        )
-        + page.chart(
-            compared(
-                "attributed_cac_usd",
-                "incremental_cac_usd",
-                x_title="USD per conversion",
-                money=True,
-                cost=True,
-            ),
-            "Attributed and incremental cost per conversion by channel",
-            "<h4>CAC: ◇ attributed, ● incremental</h4>",
-        )
+        + compared("conversions", "Conversions", x_title="conversions")
+        + compared("cac_usd", "CAC", x_title="USD per conversion", money=True, cost=True)
         + "</div>"
         + source(page.origin() + "; incremental is this run minus its twin with that channel off.")
     )
@@ -289,7 +277,7 @@ SECTIONS: dict[str, tuple[str, str, Callable[[Page, str], str]]] = {
     "lag": ("Lag", "Lag from decision to booking", _lag),
     "hour_of_week": ("Week", "Activity by hour and weekday", _hour_of_week),
     "prices": ("Prices", "Auction prices beside measured ones", _prices),
-    "rivals": ("Rivals", "Rivals' bids over time", _rivals),
+    "rivals": ("Rivals", "Rivals' bid multiplier × pace over time", _rivals),
     "person": ("One person", "One person's story", _person),
     "targets": ("Targets", "The market beside its measured targets", _targets),
 }

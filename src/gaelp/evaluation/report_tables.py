@@ -4,18 +4,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from gaelp.evaluation.leaderboard import COLUMNS, format_interval, format_value, marks, notes, ranked
+from gaelp.evaluation.leaderboard import (
+    COLUMNS,
+    PAIR_METRICS,
+    format_interval,
+    format_value,
+    marks,
+    notes,
+    ranked,
+)
 from gaelp.evaluation.report_charts import Colours
 
 Interval = Mapping[str, float | None]
 
 UNDEFINED: Interval = {"mean": None, "low": None, "high": None}
 _MEANS_ONLY = frozenset({"win_rate", "impression_share"})  # their intervals are too narrow to tell anything
-_PAIRS = {
-    "incremental_profit_usd": "incremental profit",
-    "incremental_conversions": "incremental conversions",
-    "incremental_cac_usd": "incremental CAC",
-}
 
 
 def as_interval(value: Any) -> Interval:
@@ -49,11 +52,12 @@ def pairs_table(board: Mapping[str, Any]) -> str:
     for pair, metrics in board.get("pairs", {}).items():
         profit = metrics.get("incremental_profit_usd", {})
         chance = profit.get("p_improvement")
-        cells = [_figure(metrics.get(metric), metric) for metric in _PAIRS]
+        cells = [_figure(metrics.get(metric), metric) for metric in PAIR_METRICS]
         rows.append(
             [escape(pair), *cells, "n/a" if chance is None else f"{100 * chance:.1f} %", _say(profit)]
         )
-    head = ["pair", *_PAIRS.values(), "resamples with more profit", "verdict on profit"]
+    named = [COLUMNS[metric] for metric in PAIR_METRICS]
+    head = ["pair", *named, "resamples with more profit", "verdict on profit"]
     return table(head, rows) if rows else ""
 
 

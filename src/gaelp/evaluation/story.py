@@ -6,9 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaelp.core.units import MICROS_PER_USD
-from gaelp.core.words import LINES, PAID_CHANNELS, Channel, Stage
+from gaelp.core.words import LINES, NO_LINE, PAID_CHANNELS, Channel, Stage
 from gaelp.evaluation.describe import (
-    AUCTION_KINDS,
     checks,
     market_prices,
     measured_display_quantiles,
@@ -17,10 +16,12 @@ from gaelp.evaluation.describe import (
 from gaelp.evaluation.intervals import mean_interval, ratio_of_sums_interval
 from gaelp.evaluation.judge import Judgement
 from gaelp.journeys.timeline import told
-from gaelp.market.market import Market
+from gaelp.market.file import MarketFile
+from gaelp.market.parameters import AUCTIONS
 from gaelp.market.state import AUCTION_OF_LINE, SPEND
 from gaelp.market.tables import hour_of_week
-from gaelp.worlds.flight import Flight, Tick
+from gaelp.worlds.flight import Tick
+from gaelp.worlds.simulate import campaign_decisions
 from gaelp.worlds.twins import attributed_by_line, replay
 
 Floats = NDArray[np.float64]
@@ -108,7 +109,7 @@ def journey_sections(judged: Judgement, policy: str) -> dict[str, Any]:
     """Funnel, Sankey of buyers' journeys, lag, one person's timeline."""
     flights = judged.flights[policy]
     stages = sum(f.stages.sum(axis=0) for f in flights)
-    made = np.concatenate([_campaign_decisions(f, w) for f in flights for w in range(f.market.n_worlds)])
+    made = np.concatenate([campaign_decisions(f) for f in flights])
     found: dict[str, Any] = {
         "funnel": {
             "stages": [stage.name.lower() for stage in Stage],
@@ -132,13 +133,18 @@ def journey_sections(judged: Judgement, policy: str) -> dict[str, Any]:
             for name, w, m in zip(("fast", "days", "slow"), share / share.sum(), mean, strict=True)
         ],
     }
-    found["person"] = _person(flights[0], file.advertiser, [r.name for r in file.rivals])
+    found["person"] = _person(made, file)
     return found
 
 
-def _campaign_decisions(flight: Flight, world: int) -> NDArray[np.void]:
-    made = flight.market.decisions(world)
-    return made[(made["hour"] >= flight.start) & (made["hour"] < flight.start + flight.hours)]
+def refusals(judged: Judgement) -> list[str]:
+    """A sentence for each policy of whose controls the gate refused any."""
+    counts = {name: sum(flight.n_denials for flight in flights) for name, flights in judged.flights.items()}
+    return [
+        f"The gate refused {count:,} of the controls that {name} proposed."
+        for name, count in counts.items()
+        if count
+    ]
 
 
 def _sankey(made: NDArray[np.void]) -> dict[str, Any]:
@@ -164,29 +170,27 @@ def _sankey(made: NDArray[np.void]) -> dict[str, Any]:
     }
 
 
-def _person(flight: Flight, advertiser: str, rivals: list[str]) -> dict[str, Any]:
+def _person(made: NDArray[np.void], file: MarketFile) -> dict[str, Any]:
     """The buyer with the most different touchpoints, told in words."""
     best, best_score = None, -1
-    for w in range(min(flight.market.n_worlds, 4)):
-        for d in _campaign_decisions(flight, w):
-            kinds = len({int(t) & 0x7F for t in d["touches"] if t})
-            score = 10 * kinds + int((d["touches"] > 0).sum())
-            if d["line"] < len(LINES) and score > best_score:
-                best, best_score = d, score
+    for d in made[made["line"] != NO_LINE]:
+        kinds = len({int(t) & 0x7F for t in d["touches"] if t})
+        score = 10 * kinds + int((d["touches"] > 0).sum())
+        if score > best_score:
+            best, best_score = d, score
     if best is None:
         return {"no_data": "nobody bought after a click"}
-    file = flight.market.worlds[0].file
     lines = told(
         touches=best["touches"],
         ring_at=int(best["ring_at"]),
         start=file.start,
-        brands=[advertiser, *rivals],
+        brands=[file.advertiser, *(rival.name for rival in file.rivals)],
     )
     booked = int(best["book_hour"] - best["hour"])
     segment = file.segments[int(best["segment"])].replace("_", " ")
     value = best["value_micros"] / MICROS_PER_USD
     sale = f"The sale was booked {booked} hours after the decision; it is worth ${value:.0f}."
-    return {"title": f"A {segment} who decided for {advertiser}", "lines": [*lines, sale]}
+    return {"title": f"A {segment} who decided for {file.advertiser}", "lines": [*lines, sale]}
 
 
 def market_sections(judged: Judgement, policy: str, runoff_days: int) -> dict[str, Any]:
@@ -202,7 +206,7 @@ def market_sections(judged: Judgement, policy: str, runoff_days: int) -> dict[st
     prices = np.concatenate([market_prices(f, t) for f, t in zip(flights, judged.twins, strict=True)])
     levels = np.linspace(0.05, 0.95, 19)
     rows = []
-    for a, kind in enumerate(AUCTION_KINDS):
+    for a, kind in enumerate(AUCTIONS):
         quantile = price_quantiles(prices, np.array(AUCTION_OF_LINE) == a, levels)
         if quantile is None:
             continue

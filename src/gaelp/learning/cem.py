@@ -36,7 +36,7 @@ def cross_entropy(
     *,
     n_tries: int,
     n_elite: int,
-    seed: int,
+    generator: np.random.Generator,
     smoothing: float = 0.7,
     floor: float = 0.05,
     stop: Callable[[int, list[Round]], bool],
@@ -46,7 +46,7 @@ def cross_entropy(
     Args:
         score: (n_tries, n) tries and the round's number -> (n_tries,) scores, larger is better.
         mean, sigma: (n,) where to begin. n_tries, n_elite: drawn and kept per round.
-        seed: of the tries. smoothing: share of the elite in the new mean and sigma.
+        generator: draws the tries. smoothing: share of the elite in the new mean and sigma.
         floor: sigma never falls below it. stop: asked after each round.
 
     Returns:
@@ -55,11 +55,10 @@ def cross_entropy(
     >>> target = np.array([0.3, -0.7])
     >>> found = cross_entropy(
     ...     lambda tries, _: -((tries - target) ** 2).sum(axis=1), np.zeros(2), np.ones(2),
-    ...     n_tries=40, n_elite=8, seed=1, stop=lambda n, _: n >= 15)
+    ...     n_tries=40, n_elite=8, generator=np.random.default_rng(1), stop=lambda n, _: n >= 15)
     >>> bool(np.abs(found[-1].mean - target).max() < 0.05)
     True
     """
-    generator = np.random.default_rng(seed)
     rounds: list[Round] = []
     mean, sigma = mean.astype(float), sigma.astype(float)
     while not rounds or not stop(len(rounds), rounds):

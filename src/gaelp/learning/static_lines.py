@@ -23,11 +23,15 @@ from gaelp.learning.cem import Round, cross_entropy
 from gaelp.learning.practice import Practice, Scores
 from gaelp.market.file import MarketFile
 from gaelp.worlds.flight import Tick
+from gaelp.worlds.registry import CHECKPOINT, checkpoint, read_checkpoint, write_checkpoint
 from gaelp.worlds.tuned import Tuned
 
 Floats = NDArray[np.float64]
 N_GROUPS = EMAIL_LINE // 2
 N_NUMBERS = N_GROUPS + 1
+N_WORLDS, N_PEOPLE, N_TRIES = 4, 5_000, 24
+"""New training worlds of a round, their people, and the settings tried on each of them."""
+_STATE = ("mean", "sigma", "generator", "epochs", "history")
 
 
 def line_factors(numbers: Floats) -> Floats:
@@ -67,10 +71,10 @@ def train(
     tuned: Tuned,
     epochs: int | None,
     minutes: float | None,
-    n_worlds: int = 4,
-    n_people: int = 5_000,
+    n_worlds: int = N_WORLDS,
+    n_people: int = N_PEOPLE,
     days: int = 30,
-    n_tries: int = 24,
+    n_tries: int = N_TRIES,
     seed: int = 0,
     out: Path | None = None,
     resume: bool = False,
@@ -80,22 +84,31 @@ def train(
     """Search the multipliers and return the checkpoint (also written to `out`).
 
     Every round flies its tries on the same new training worlds, the centre of the search and plain pacing
-    among them, and stops after `epochs` rounds or `minutes`, whichever is given.
+    among them, and stops after `epochs` rounds or `minutes`, whichever is given. A run that stopped and is
+    resumed with its own settings finds exactly what it would have found without stopping; its `epochs`
+    count from the beginning.
 
     Raises:
-        BadInput: neither or both of `epochs` and `minutes`, or a resume without a checkpoint.
+        BadInput: neither or both of `epochs` and `minutes`, or a resume with nothing to go on from.
+        MismatchError: the checkpoint to resume was trained on another market.
     """
     if (epochs is None) == (minutes is None):
         raise BadInput("epochs", epochs, "give either epochs or minutes", "For a first try: --minutes 1.")
+    if minutes is not None and not 0.0 < minutes < np.inf:  # NaN would never end
+        raise BadInput("minutes", minutes, "must be finite and above 0", "For a first try: --minutes 1.")
     if n_tries < 6:
         raise BadInput("tries", n_tries, "must be at least 6", "Use 24.")
     began = time.perf_counter()
     mean, sigma, first = np.zeros(N_NUMBERS), np.full(N_NUMBERS, 0.7), 0
+    generator = np.random.default_rng(7919 * seed)
     history: list[dict[str, float]] = []
     if resume:
-        state = _saved(out)
+        state = _saved(out, file)
         mean, sigma = np.array(state["mean"]), np.array(state["sigma"])
         first, history = state["epochs"], state["history"]
+        generator.bit_generator.state = state["generator"]
+        if epochs is not None and epochs <= first:
+            raise BadInput("epochs", epochs, f"must be above the {first} already done", "Ask for more.")
     last: dict[str, Any] = {}
 
     def score(tries: Floats, number: int) -> Floats:
@@ -132,57 +145,43 @@ def train(
         )
         history.append(progress.row())
         report(progress)
-        _save(out, file, rounds[-1], first + done, history)
+        factors = line_factors(rounds[-1].mean[None, :])[0]
+        last["multiplier"] = {line.name: round(float(f), 5) for line, f in zip(LINES, factors, strict=True)}
+        last["training"] = {
+            "epochs": first + done,
+            "mean": rounds[-1].mean.tolist(),
+            "sigma": rounds[-1].sigma.tolist(),
+            "generator": generator.bit_generator.state,
+            "history": history,
+        }
+        if out is not None:
+            write_text_atomic(out / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in history))
+            write_checkpoint(out / CHECKPOINT, file, last["multiplier"], last["training"])
         if epochs is not None:
             return first + done >= epochs
         assert minutes is not None
         per_round = last["seconds"] / done
         return last["seconds"] + 0.7 * per_round >= minutes * 60.0
 
-    rounds = cross_entropy(
+    cross_entropy(
         score,
         mean,
         sigma,
         n_tries=n_tries,
         n_elite=max(3, n_tries // 4),
-        seed=seed * 7919 + first,
+        generator=generator,
         stop=stop,
     )
-    return checkpoint(file, rounds[-1], first + len(rounds), history)
+    return checkpoint(file, last["multiplier"], last["training"])
 
 
-def checkpoint(
-    file: MarketFile, found: Round, epochs: int, history: list[dict[str, float]]
-) -> dict[str, Any]:
-    """What is saved: the multipliers by line name, and what a resume needs."""
-    factors = line_factors(found.mean[None, :])[0]
-    return {
-        "agent": "static_lines",
-        "market": file.name,
-        "market_sha256": file.sha256,
-        "epochs": epochs,
-        "line_multiplier": {line.name: round(float(f), 5) for line, f in zip(LINES, factors, strict=True)},
-        "mean": found.mean.tolist(),
-        "sigma": found.sigma.tolist(),
-        "history": history,
-    }
-
-
-def _save(
-    out: Path | None, file: MarketFile, found: Round, epochs: int, history: list[dict[str, float]]
-) -> None:
-    if out is None:
-        return
-    out.mkdir(parents=True, exist_ok=True)
-    write_text_atomic(out / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in history))
-    write_text_atomic(
-        out / "checkpoint.json", json.dumps(checkpoint(file, found, epochs, history), indent=1) + "\n"
-    )
-
-
-def _saved(out: Path | None) -> dict[str, Any]:
-    path = None if out is None else out / "checkpoint.json"
+def _saved(out: Path | None, file: MarketFile) -> dict[str, Any]:
+    path = None if out is None else out / CHECKPOINT
     if path is None or not path.is_file():
         raise BadInput("resume", str(path), "needs a checkpoint", "Name the run's folder with --out.")
-    state: dict[str, Any] = json.loads(path.read_text())
+    state = read_checkpoint(path, file)
+    missing = [name for name in _STATE if name not in state]
+    if missing:
+        allowed = f"must also have {', '.join(missing)}"
+        raise BadInput("resume", str(path), allowed, "Train it from the beginning, without --resume.")
     return state

@@ -21,6 +21,7 @@ from gaelp.worlds.flight import Flight, Tick
 from gaelp.worlds.tuned import Tuned
 from gaelp.worlds.twins import attributed_by_line
 
+N_WORLDS, N_PEOPLE = 16, 10_000
 FIXED_GRID = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.8, 2.2)
 WEIGHT_GRID = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
 STEP_GRID = (0.05, 0.1, 0.2, 0.4, 0.7)
@@ -29,8 +30,8 @@ STEP_GRID = (0.05, 0.1, 0.2, 0.4, 0.7)
 def tune(
     file: MarketFile,
     *,
-    n_worlds: int = 16,
-    n_people: int = 10_000,
+    n_worlds: int = N_WORLDS,
+    n_people: int = N_PEOPLE,
     days: int = 30,
     seed: int = 0,
     tick: Tick = lambda _: None,

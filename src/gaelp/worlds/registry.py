@@ -1,6 +1,5 @@
 """Policies by name or by checkpoint."""
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,10 @@ import numpy as np
 from gaelp.agents.baselines import RandomPolicy
 from gaelp.agents.policy import Policy
 from gaelp.core.errors import BadInput, MismatchError
-from gaelp.core.files import write_text_atomic
 from gaelp.core.names import require_known
 from gaelp.core.words import LINES
 from gaelp.market.file import MarketFile
+from gaelp.worlds.runs import read_json, write_json
 from gaelp.worlds.tuned import tuned_for
 
 POLICIES = ("random", "fixed", "pacing", "static_lines")
@@ -22,13 +21,12 @@ CHECKPOINT = "checkpoint.json"
 _HIGHEST_MULTIPLIER = 1000.0
 
 
-def make_policy(name_or_path: str, file: MarketFile, seed: int = 0) -> Callable[[], Policy]:
+def make_policy(name_or_path: str, file: MarketFile) -> Callable[[], Policy]:
     """Find a policy and return a function that makes a fresh one, tuned for this market.
 
     Args:
         name_or_path: one of `POLICIES`, a checkpoint, or a folder that holds a `checkpoint.json`.
         file: the market it will fly on.
-        seed: for policies that draw at making; those here draw by the flight's seed.
 
     Raises:
         UnknownName: no policy is called that.
@@ -53,7 +51,7 @@ def make_policy(name_or_path: str, file: MarketFile, seed: int = 0) -> Callable[
             )
     else:
         path = _checkpoint_path(name_or_path)
-    multiplier = read_checkpoint(path, file)
+    multiplier = read_checkpoint(path, file)["line_multiplier"]
     return lambda: tuned.pacing(multiplier)
 
 
@@ -78,7 +76,7 @@ def write_checkpoint(
     place: str | Path,
     file: MarketFile,
     line_multiplier: Mapping[str, float],
-    evidence: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a `static_lines` checkpoint.
 
@@ -86,7 +84,7 @@ def write_checkpoint(
         place: a `.json` file, or a folder to hold `checkpoint.json`.
         file: the market it was trained on.
         line_multiplier: line name -> factor on the paced bid.
-        evidence: how it was found.
+        training: what a resume needs and how it went, kept beside the rest.
 
     Returns:
         The file written.
@@ -94,42 +92,44 @@ def write_checkpoint(
     path = Path(place)
     if path.suffix != ".json":
         path = path / CHECKPOINT
-    data = {
-        "agent": "static_lines",
-        "market": file.name,
-        "market_sha256": file.sha256,
-        "line_multiplier": _checked_multiplier(path, line_multiplier),
-        "evidence": dict(evidence or {}),
-    }
-    write_text_atomic(path, json.dumps(data, indent=1, allow_nan=False) + "\n")
+    write_json(path, checkpoint(file, _checked_multiplier(path, line_multiplier), training))
     return path
 
 
-def read_checkpoint(path: Path, file: MarketFile) -> dict[str, float]:
-    """Read the line multipliers of a `static_lines` checkpoint.
+def checkpoint(
+    file: MarketFile, line_multiplier: Mapping[str, float], training: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The content of a `static_lines` checkpoint; see `write_checkpoint`."""
+    return {
+        "agent": "static_lines",
+        "market": file.name,
+        "market_sha256": file.sha256,
+        "line_multiplier": dict(line_multiplier),
+        **(training or {}),
+    }
+
+
+def read_checkpoint(path: Path, file: MarketFile) -> dict[str, Any]:
+    """Read a `static_lines` checkpoint, with `line_multiplier` checked.
 
     Raises:
         BadInput: it cannot be read or says something impossible.
         MismatchError: it was trained on another market than `file`.
     """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        agent, trained_on, multiplier = (data[key] for key in ("agent", "market_sha256", "line_multiplier"))
-        name = data.get("market", "")
-    except OSError:
-        raise BadInput("policy", str(path), "must be a readable checkpoint", "Check the path.") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        allowed = "must be JSON with agent, market_sha256 and line_multiplier"
-        raise BadInput("policy", str(path), allowed, "Train it again by `gaelp train`.") from None
-    require_known("agent", str(agent), AGENTS)
+    data = read_json(path)
+    if not {"agent", "market_sha256", "line_multiplier"} <= data.keys():
+        allowed = "must have agent, market_sha256 and line_multiplier"
+        raise BadInput("checkpoint", str(path), allowed, "Train it again by `gaelp train`.")
+    require_known("agent", str(data["agent"]), AGENTS)
+    trained_on = str(data["market_sha256"])
     if trained_on != file.sha256:
         raise MismatchError(
-            "policy",
-            f"{path.name} for market {name} {str(trained_on)[:12]}",
+            "checkpoint",
+            f"{path.name} for market {data.get('market', '')} {trained_on[:12]}",
             f"must be trained on {file.name} {file.sha256[:12]}",
             "Train it on this market, or name the market it knows.",
         )
-    return _checked_multiplier(path, multiplier)
+    return data | {"line_multiplier": _checked_multiplier(path, data["line_multiplier"])}
 
 
 def _checkpoint_path(name_or_path: str) -> Path:

@@ -23,7 +23,7 @@ import numpy as np
 
 from gaelp import __version__
 from gaelp.core.errors import BadInput
-from gaelp.core.files import write_text_atomic
+from gaelp.core.files import sync, write_text_atomic
 
 CONFIG = "config.json"
 RESULT = "result.json"
@@ -120,8 +120,8 @@ def replacing_folder(path: str | Path, marker: str = CONFIG) -> Iterator[Path]:
     try:
         yield neighbour
         for entry in neighbour.rglob("*"):
-            _sync(entry)
-        _sync(neighbour)
+            sync(entry)
+        sync(neighbour)
         if not target.exists():
             os.rename(neighbour, target)
         elif not _exchange(neighbour, target):
@@ -129,7 +129,7 @@ def replacing_folder(path: str | Path, marker: str = CONFIG) -> Iterator[Path]:
             os.rename(target, old)
             os.rename(neighbour, target)
             shutil.rmtree(old)
-        _sync(target.parent)
+        sync(target.parent)
     finally:
         shutil.rmtree(neighbour, ignore_errors=True)
 
@@ -220,11 +220,3 @@ def _exchange(a: Path, b: Path) -> bool:
     if rename is None:
         return False
     return bool(rename(_HERE, os.fsencode(a), _HERE, os.fsencode(b), _EXCHANGE) == 0)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

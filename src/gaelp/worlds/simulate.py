@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gaelp.core.errors import BadInput
 from gaelp.core.units import MICROS_PER_USD
-from gaelp.core.words import LINES, N_LINES, Channel
+from gaelp.core.words import LINES, N_LINES, NO_LINE, Channel
 from gaelp.market.file import MarketFile
 from gaelp.market.market import Market, World
 from gaelp.market.state import BIDS, CLICKS, IMPRESSIONS, OPPORTUNITIES, SPEND, WINS, empty_controls
@@ -89,36 +89,6 @@ def world_hours(n_worlds: int, days: int, runoff_days: int, twin: bool) -> int:
     return n_worlds * 24 * (WARM_UP_DAYS + (2 if twin else 1) * (days + runoff_days))
 
 
-def simulate(
-    file: MarketFile,
-    policy_name: str,
-    *,
-    n_worlds: int,
-    n_people: int,
-    days: int,
-    budget: float | None = None,
-    seed: int = 0,
-    runoff_days: int = 60,
-    twin: bool = True,
-    tick: Tick = lambda _: None,
-    logger: Log = lambda _: None,
-) -> dict[str, Any]:
-    """Fly a policy and return the figures of INTERFACES; see `run_simulation`."""
-    return run_simulation(
-        file,
-        policy_name,
-        n_worlds=n_worlds,
-        n_people=n_people,
-        days=days,
-        budget=budget,
-        seed=seed,
-        runoff_days=runoff_days,
-        twin=twin,
-        tick=tick,
-        logger=logger,
-    ).figures
-
-
 def run_simulation(
     file: MarketFile,
     policy_name: str,
@@ -154,7 +124,7 @@ def run_simulation(
         BadInput: something asked for is impossible; nothing was simulated.
     """
     check_sizes(worlds=n_worlds, users=n_people, days=days, runoff_days=runoff_days, budget=budget)
-    policy = make_policy(policy_name, file, seed)()
+    policy = make_policy(policy_name, file)()
     compile_s = compile_market(file, logger)
     market = make_market(plain_worlds(file, n_worlds, seed), n_people)
     traffic = warm_up(market, tick=tick)
@@ -212,22 +182,21 @@ def figures_of(flight: Flight, twin: Market | None, runoff_days: int) -> dict[st
     from the twin's, also those made in the run-off.
     """
     sums = {name: float(values.sum()) for name, values in outcome(flight, twin, runoff_days).items()}
-    end = flight.start + flight.hours
-    made = campaign_decisions(flight.market, flight.start, end)
-    clicked = made["line"] < N_LINES
-    booked = made["book_hour"] < end + runoff_days * 24
-    at_end = made["book_hour"] < end
-    value = made["value_micros"] / MICROS_PER_USD
-    conversions = int((clicked & booked).sum())
-    revenue, spend = float(value[clicked & booked].sum()), sums["spend_usd"]
+    made = campaign_decisions(flight)
+    horizon = flight.start + flight.hours + runoff_days * 24
+    attributed = made[(made["line"] != NO_LINE) & (made["book_hour"] < horizon)]
+    conversions, revenue, spend = (
+        sums[name] for name in ("attributed_conversions", "revenue_usd", "spend_usd")
+    )
     counts = {name: int(sums[name]) for name in ("opportunities", "bids", "wins", "impressions", "clicks")}
     more = sums.get("incremental_conversions")
     more_revenue = sums.get("incremental_revenue_usd")
     return {
         **counts,
-        "conversions": conversions,
-        "conversions_at_end": int((clicked & at_end).sum()),
-        "organic_conversions": int((~clicked & booked).sum()),
+        "denials": flight.n_denials,
+        "conversions": int(conversions),
+        "conversions_at_end": int(sums["conversions_at_end"]),
+        "organic_conversions": int(sums["organic_conversions"]),
         "spend_usd": spend,
         "revenue_usd": revenue,
         "cac_usd": _ratio(spend, conversions),
@@ -243,14 +212,15 @@ def figures_of(flight: Flight, twin: Market | None, runoff_days: int) -> dict[st
         "mean_touchpoints": float(made["n_touches"].mean()) if made.size else None,
         "spend_share": _ratio(spend, sums["budget_usd"]),
         "attribution": ATTRIBUTION,
-        **by_line_and_channel(flight, made[clicked & booked]),
+        **by_line_and_channel(flight, attributed),
     }
 
 
-def campaign_decisions(market: Market, start: int, end: int, seat: int = 0) -> NDArray[np.void]:
-    """Decisions for a seat made in hours [start, end), of all worlds."""
-    made = np.concatenate([market.decisions(w) for w in range(market.n_worlds)])
-    return made[(made["brand"] == seat) & (made["hour"] >= start) & (made["hour"] < end)]
+def campaign_decisions(flight: Flight) -> NDArray[np.void]:
+    """Decisions for the flight's seat made during it, of all worlds."""
+    made = np.concatenate([flight.market.decisions(w) for w in range(flight.market.n_worlds)])
+    end = flight.start + flight.hours
+    return made[(made["brand"] == flight.seat) & (made["hour"] >= flight.start) & (made["hour"] < end)]
 
 
 def by_line_and_channel(flight: Flight, attributed: NDArray[np.void]) -> dict[str, Any]:

@@ -105,8 +105,13 @@ def write_test_worlds(file: MarketFile, folder: Path, n_worlds: int) -> Path:
     return path
 
 
+def heldout_path(file: MarketFile) -> Path:
+    """Where the committed test worlds of a market stand."""
+    return file.path.parent / HELDOUT / f"{file.name}.json"
+
+
 def _test_worlds(file: MarketFile, n_worlds: int) -> list[World]:
-    path = file.path.parent / HELDOUT / f"{file.name}.json"
+    path = heldout_path(file)
     if not path.is_file():
         raise BadInput("split", "test", f"needs {path}", "This market has no committed test worlds.")
     content = path.read_bytes()

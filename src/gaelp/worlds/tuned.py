@@ -4,9 +4,9 @@
 plain settings; `gaelp train --agent baselines` finds its own.
 """
 
-import json
 import sys
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from gaelp.agents.baselines import FixedPolicy, PacingPolicy
 from gaelp.control.pacing import PacingSettings
-from gaelp.core.files import write_text_atomic
 from gaelp.core.words import LINES, N_LINES
 from gaelp.market.file import MarketFile
+from gaelp.worlds.runs import read_json, write_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +62,12 @@ def tuned_for(file: MarketFile) -> Tuned:
     path = tuned_path(file)
     if not path.is_file():
         return Tuned()
-    data = json.loads(path.read_text())
-    if data.get("market_sha256") != file.sha256:
-        print(
-            f"note: {path.name} was tuned for another version of this market; baselines fly untuned."
-            " Run `gaelp train --agent baselines`.",
-            file=sys.stderr,
+    data = read_json(path)
+    tuned_on = str(data.get("market_sha256"))
+    if tuned_on != file.sha256:
+        _note(
+            f"{path} was tuned for market {tuned_on[:12]}, this one is {file.sha256[:12]}; baselines fly"
+            " untuned. Run `gaelp train --agent baselines`."
         )
         return Tuned()
     value = np.array([data["attributed_value"].get(line.name, 1.0) for line in LINES])
@@ -94,5 +94,11 @@ def save_tuned(file: MarketFile, tuned: Tuned, evidence: dict[str, Any]) -> Path
         "evidence": evidence,
     }
     path = tuned_path(file)
-    write_text_atomic(path, json.dumps(data, indent=1) + "\n")
+    write_json(path, data)
     return path
+
+
+@cache
+def _note(text: str) -> None:
+    """Tell a person something on standard error, once: every flight asks for its tuned values."""
+    print(f"note: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,46 @@
+"""`gaelp train`: one round on tiny worlds, and what it refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .conftest import Gaelp
+
+TINY = ("--worlds", "1", "--users", "200", "--days", "1", "--epochs", "1")
+
+
+def test_a_trained_checkpoint_can_be_flown_and_resumed(
+    gaelp: Gaelp, market_file: Path, tmp_path: Path
+) -> None:
+    command = ("train", "--market", market_file, *TINY, "--out", tmp_path)
+    found = gaelp(*command, "--json").json
+    assert found["epochs"] == 1 and len(found["history"]) == 1
+    assert json.loads((tmp_path / "checkpoint.json").read_text()) == found
+    flown = ("simulate", "--market", market_file, "--policy", tmp_path, "--worlds", "1", "--users", "200")
+    assert gaelp(*flown, "--days", "1", "--no-twin", "--json").json["policy"] == str(tmp_path)
+    again = gaelp(*command, "--resume")
+    assert again.code == 2 and "must be above the 1 already done" in again.err
+    longer = gaelp(*command, "--resume", "--epochs", "2")
+    assert longer.code == 0 and "epoch   2" in longer.err and "search_generic_mobile" in longer.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--worlds", "0"], "`worlds` was 0; must be from 1 to"),
+        (["--users", "-1"], "`users` was -1; must be from 1 to"),
+        (["--days", "0"], "`days` was 0; must be from 1 to"),
+        (["--agent", "static_line"], "Did you mean 'static_lines'?"),
+        (["--minutes", "nan"], "--minutes"),
+        (["--minutes", "inf"], "`minutes` was inf; must be finite"),
+        (["--epochs", "1", "--minutes", "1"], "give either epochs or minutes"),
+        (["--split", "test"], "--split"),
+        (["--market", "markets/none.toml"], "must be a readable market file"),
+        (["--resume"], "Name the run's folder with --out."),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(gaelp: Gaelp, arguments: list[str], says: str) -> None:
+    ran = gaelp("train", *arguments)
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert says in ran.err
