@@ -58,9 +58,14 @@ class SimulatedPlatform:
         self.controls.bid[:, seats, off] = 0.0
         self.controls.target_cpa[:, seats, off] = 0.0
 
-    def advance(self) -> None:
-        """Let an hour pass in every world."""
-        self.market.advance(self.controls, adapt=self.adapt)
+    def advance(self, opportunity_bids: NDArray[np.float64] | None = None) -> None:
+        """Let an hour pass in every world.
+
+        Args:
+            opportunity_bids: (n_opportunities, n_seats) bids that replace the lines', for references that see
+                truth; see `Market.advance`.
+        """
+        self.market.advance(self.controls, opportunity_bids=opportunity_bids, adapt=self.adapt)
 
     def report(self, *, seat: int = 0) -> NDArray[np.int64]:
         """Counters of a seat since the worlds began."""
