@@ -68,8 +68,9 @@ def main() -> None:
     print(f"{given.worlds} worlds of {given.users:,} people, tuned dual pacing.")
     print(f"As solved: incremental CAC ${base:.0f}, {share:.1%} spent, {organic:.0f} organic")
     print("decisions per 10,000 people and month.\n")
-    print("A parameter that neither spend nor decisions can depend on (`lag_start_hours`) moves the CAC by several")
-    print("dollars, because a budget that binds passes small changes on: differences under about $10 are luck.\n")
+    print("A parameter that neither spend nor decisions can depend on (`lag_start_hours`) moves the CAC by")
+    print("several dollars, because a budget that binds passes small changes on: differences under about $10")
+    print("are luck.\n")
     print("| parameter | CAC at -25 % | CAC at +25 % | organic at -25 % | organic at +25 % |")
     print("|---|---|---|---|---|")
     for name, (low, high) in rows:

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from gaelp.agents.baselines import FixedPolicy, PacingPolicy, RandomPolicy
-from gaelp.agents.policy import Brief, View
+from gaelp.agents.policy import Brief
 from gaelp.core.errors import BadInput
-from gaelp.core.words import N_LINES
+from gaelp.core.words import N_LINES, Channel
+from gaelp.observation.view import View
 
 POLICIES = {"random": RandomPolicy, "fixed": FixedPolicy, "pacing": PacingPolicy}
 
@@ -28,9 +29,23 @@ def brief(n_worlds=3, seeds=(11, 12, 13)):
 def view(hour=0, n_worlds=3, spend=0.0):
     zero = np.zeros((n_worlds, N_LINES))
     return View(
-        hour=hour, hour_of_week=hour % 168, spend_usd=zero + spend / N_LINES, clicks=zero, impressions=zero,
-        wins=zero, opportunities=zero, conversions=zero,
-    )  # fmt: skip
+        hour=hour,
+        hours_left=720 - hour,
+        hour_of_week=hour % 168,
+        day_of_year=hour // 24,
+        spend_usd=zero + spend / N_LINES,
+        spend_today_usd=np.full(n_worlds, spend),
+        spend_month_usd=np.full(n_worlds, spend),
+        clicks=zero,
+        impressions=zero,
+        conversions=zero,
+        impression_share=zero + np.nan,
+        list_size=zero + np.nan,
+        visits=np.zeros((n_worlds, len(Channel))),
+        bid_usd=zero,
+        target_cpa_usd=zero,
+        daily_budget_usd=np.full(n_worlds, 50.0),
+    )
 
 
 @pytest.mark.contract

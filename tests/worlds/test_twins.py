@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from gaelp.agents.baselines import FixedPolicy
-from gaelp.agents.policy import View
 from gaelp.control.controls import ProposedControls
 from gaelp.core.errors import BadInput
 from gaelp.core.words import LINES, N_LINES, Channel
 from gaelp.market.file import load
 from gaelp.market.market import Market
 from gaelp.market.state import SPEND
+from gaelp.observation.view import View
 from gaelp.worlds.flight import Flight, fly_together, make_market, run_off
 from gaelp.worlds.splits import plain_worlds
 from gaelp.worlds.twins import ALL_LINES, replay

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from gaelp.agents.policy import Brief, View
+from gaelp.agents.policy import Brief
 from gaelp.control.controls import ProposedControls, propose
 from gaelp.control.pacing import DualPacer, PacingSettings
 from gaelp.core.errors import BadInput
 from gaelp.core.random import named_seed
 from gaelp.core.words import EMAIL_LINE, LINES, N_LINES
+from gaelp.observation.view import View
 
 Floats = NDArray[np.float64]
 
@@ -93,7 +94,7 @@ class PacingPolicy:
         brief = _begun(self._brief)
         assert self._pacer is not None and self._base is not None
         multiplier = self._pacer.step(
-            view.hour_of_week, view.spend_usd.sum(axis=1), view.conversions.sum(axis=1)
+            view.hour_of_week, view.spend_usd.sum(axis=1), np.nansum(view.conversions, axis=1)
         )
         bid = multiplier[:, None] * self._base
         bid[:, EMAIL_LINE] = self._base[:, EMAIL_LINE]

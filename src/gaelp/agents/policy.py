@@ -1,6 +1,6 @@
 """What a policy is: it sees a brief once and a view every hour, and proposes controls.
 
-Brief and view hold only what an advertiser's account shows; a policy cannot import the market.
+Brief and view (`observation.View`) hold only what an account shows; a policy cannot import the market.
 """
 
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaelp.control.controls import ProposedControls
+from gaelp.observation.view import View
 
 Floats = NDArray[np.float64]
 
@@ -24,7 +25,7 @@ class Brief:
         reference_price_usd: (n_lines,) the market's median price of each line, in its unit.
         attributed_value_usd: (n_lines,) attributed value per unit of reference price paid, relative
             (mean 1), as earlier campaigns on training worlds reported it.
-        traffic: (n_worlds, 168) opportunities by hour of week that the account saw before, any scale.
+        traffic: (n_worlds, 168) expected cost by hour of week at constant bids, any scale.
         ltv_usd, cac_target_usd: of the product.
         seed: for policies that draw.
         world_seeds: (n_worlds,) names of the accounts, so that a draw belongs to its world.
@@ -39,27 +40,6 @@ class Brief:
     cac_target_usd: float
     seed: int
     world_seeds: NDArray[np.int64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class View:
-    """What an account shows at the start of an hour.
-
-    Attributes:
-        hour: hours since the campaign began.
-        hour_of_week: of the coming hour, Monday 0:00 is 0.
-        spend_usd, clicks, impressions, wins, opportunities: (n_worlds, n_lines) of the last hour.
-        conversions: (n_worlds, n_lines) attributed conversions booked in the last hour.
-    """
-
-    hour: int
-    hour_of_week: int
-    spend_usd: Floats
-    clicks: Floats
-    impressions: Floats
-    wins: Floats
-    opportunities: Floats
-    conversions: Floats
 
 
 class Policy(Protocol):

@@ -116,6 +116,22 @@ def note(truth, n_truth, w, kind, hour, person, p, line, slot, brand, creative, 
 
 
 @jit(borrows=True, rare=True)
+def visitor_number(p, own_key, k, device):
+    """The number in the seat's cookie on this device, 0 where tracking is not allowed."""
+    if (p.devices >> (3 + device)) & 1 == 0:
+        return np.uint64(0)
+    return bits(own_key, VISITOR + 4 * k + device)
+
+
+@jit(borrows=True, rare=True)
+def login_number(p, m, own_key, k, by_mail):
+    """The number of the address given to the seat, 0 where nobody is logged in; a mail knows its reader."""
+    if m.mail == 0 or ((p.devices & 64) == 0 and not by_mail):
+        return np.uint64(0)
+    return bits(own_key, VISITOR + 4 * k + 3)
+
+
+@jit(borrows=True, rare=True)
 def log_event(r, p, books, w, k, person, m, kind, channel, line, device, hour):
     """Append one row to the event log of world `w` while there is room; `n_events` counts on."""
     i = books.n_events[w]
@@ -124,12 +140,8 @@ def log_event(r, p, books, w, k, person, m, kind, channel, line, device, hour):
         return
     key = person_key(r, person, p.generation)
     e = books.events[w, i]
-    e.visitor = 0
-    if (p.devices >> (3 + device)) & 1:
-        e.visitor = bits(key, VISITOR + 4 * k + device)
-    e.login = 0
-    if m.mail != 0 and ((p.devices & 64) != 0 or channel == BY_MAIL):
-        e.login = bits(key, VISITOR + 4 * k + 3)
+    e.visitor = visitor_number(p, key, k, device)
+    e.login = login_number(p, m, key, k, channel == BY_MAIL)
     e.hour = hour
     e.person = person
     e.kind = kind
@@ -372,6 +384,7 @@ def visit_seat(r, p, books, goodwill, memory, w, person, k, device, landing, con
     if m.mail == 0 and uniform(key, _SIGNUP) < r.mail_signup:
         m.mail = 1
     contact(p, hour)
+    books.visits[w, k, channel] += 1
     kind = VISITED if channel >= BY_SELF else CLICKED
     if books.events.shape[1] > 0:
         log_event(r, p, books, w, k, person, m, kind, channel, line, device, hour)
@@ -784,7 +797,7 @@ def decide(r, p, pop, rivals, books, w, person, own_key, key, hour):
             note(books.truth, books.n_truth, w, T_LAG, hour, person, p, NO_LINE, 0, brand, 0, arm, lag,
                  r.lag_segment[p.segment], lag_factor(r, p), 0.0)  # fmt: skip
         remember(p, hour, BOUGHT, p.last_channel if p.last_channel < 8 else BY_SELF, brand)
-        record_decision(r, p, books, memory[person, brand], w, person, brand, key, hour)
+        record_decision(r, p, books, memory[person, brand], w, person, brand, own_key, key, hour)
     p.segment = p.home_segment
     p.journey_start = -1
     p.n_touches = 0
@@ -823,7 +836,7 @@ def draw_lag(r, p, key):
 
 
 @jit(borrows=True, rare=True)
-def record_decision(r, p, books, m, w, person, brand, key, hour):
+def record_decision(r, p, books, m, w, person, brand, own_key, key, hour):
     """Append to the decision log; the caller has made sure that there is room."""
     i = books.n_decisions[w]
     books.n_decisions[w] = i + 1
@@ -841,6 +854,8 @@ def record_decision(r, p, books, m, w, person, brand, key, hour):
     d.segment = p.segment
     d.click_hour = m.last_click
     d.device = pick_device(p, level(bits(key, _WORD), 2))
+    d.visitor = visitor_number(p, own_key, brand, d.device)
+    d.login = login_number(p, m, own_key, brand, False)
     d.region = p.region
     d.line = m.last_line if hour - m.last_click <= CLICK_WINDOW else NO_LINE
     d.first_channel = p.first_channel

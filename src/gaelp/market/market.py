@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaelp.core.errors import BadInput
-from gaelp.core.words import N_LINES, N_REGIONS
+from gaelp.core.words import N_LINES, N_REGIONS, Channel
 from gaelp.market.file import MarketFile, compile_rules
 from gaelp.market.hour import advance_hour, open_day
 from gaelp.market.listing import OPPORTUNITY, list_opportunities
@@ -353,6 +353,7 @@ def _new_books(
     return Books(
         report=np.zeros((*lines, len(REPORT_FIELDS)), np.int64),
         geo=np.zeros((n_worlds, n_seats, N_REGIONS, N_LINES, len(GEO_FIELDS)), np.int64),
+        visits=np.zeros((*lines[:2], len(Channel)), np.int64),
         rate=np.zeros(lines),
         rate_memory=np.zeros((*lines, 3)),
         spent_today=np.zeros(lines[:2], np.int64),

@@ -68,6 +68,8 @@ MEMORY = np.dtype(
 DECISION = np.dtype(
     [
         ("value_micros", "i8"),
+        ("visitor", "u8"),  # as in EVENT, at the decision
+        ("login", "u8"),
         ("hour", "i4"),
         ("book_hour", "i4"),
         ("person", "i4"),
@@ -172,6 +174,7 @@ class Books(NamedTuple):
 
     report: NDArray[np.int64]  # (W, K, L, REPORT_FIELDS)
     geo: NDArray[np.int64]  # (W, K, 100, L, GEO_FIELDS)
+    visits: NDArray[np.int64]  # (W, K, 8) visits to the seat's site by channel
     rate: NDArray[np.float64]  # (W, K, L) conversions per click or impression, learnt by the platform
     rate_memory: NDArray[np.float64]  # (W, K, L, 3) faded bookings, faded shows, shows at last midnight
     spent_today: NDArray[np.int64]  # (W, K) micros

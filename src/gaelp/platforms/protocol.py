@@ -2,10 +2,8 @@
 
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from gaelp.control.controls import ApprovedControls
+from gaelp.platforms.reporting import Shown
 
 
 class Platform(Protocol):
@@ -14,8 +12,5 @@ class Platform(Protocol):
     def apply(self, approved: ApprovedControls, *, seat: int = 0) -> None:
         """Set the controls of the coming hour; nothing but approved controls is accepted."""
 
-    def report(self, *, seat: int = 0) -> NDArray[np.int64]:
-        """(n_worlds, n_lines, n_fields) counters since the account was opened (`REPORT_FIELDS`)."""
-
-    def booked(self, since: int, until: int, *, seat: int = 0) -> NDArray[np.float64]:
-        """(n_worlds, n_lines) attributed conversions booked in hours [since, until)."""
+    def shown(self, *, seat: int = 0) -> Shown:
+        """What has become known since an hour ago."""

@@ -5,9 +5,13 @@ from numpy.typing import NDArray
 
 from gaelp.control.controls import ApprovedControls
 from gaelp.core.errors import BadInput
-from gaelp.core.words import N_LINES
 from gaelp.market.market import Market
 from gaelp.market.state import empty_controls
+from gaelp.platforms.reporting import Reporting, Shown, Sight
+
+MINIMUM_LIST = 100.0
+"""People an audience list needs before a platform serves it (Google Ads display: 100 active in 30 days;
+Meta custom audiences: 100), for the whole market; a panel needs its share of it."""
 
 
 class SimulatedPlatform:
@@ -22,6 +26,21 @@ class SimulatedPlatform:
         self.market = market
         self.adapt = adapt
         self.controls = empty_controls(market.n_worlds, market.n_seats)
+        self.reports: dict[int, Reporting] = {}
+
+    def open(self, *, seat: int = 0, hours: int, dark: tuple[int, int] = (0, 0)) -> Reporting:
+        """Begin a seat's reports; they are written as hours pass.
+
+        Args:
+            seat: whose. hours: for how long. dark: hours in which tracking is out, see `Reporting`.
+        """
+        sight = Sight(self.market.worlds[0].file.visibility)
+        self.reports[seat] = Reporting(self.market, seat=seat, hours=hours, sight=sight, dark=dark)
+        return self.reports[seat]
+
+    def shown(self, *, seat: int = 0) -> Shown:
+        """What has become known to a seat since an hour ago."""
+        return self.reports[seat].shown()
 
     def apply(self, approved: ApprovedControls, *, seat: int = 0) -> None:
         """Set a seat's controls for the coming hour.
@@ -45,6 +64,16 @@ class SimulatedPlatform:
         self.controls.landing[:, k] = approved.landing
         self.controls.region[:, k] = approved.region
         self.controls.upload[:, k] = approved.value_upload
+        self.switch_off_small_lists(k)
+
+    def switch_off_small_lists(self, seat: int) -> None:
+        """Lines whose audience list is too small are not served."""
+        if seat in self.reports:
+            people = self.market.worlds[0].file.people
+            least = MINIMUM_LIST * self.market.n_people / people
+            small = self.reports[seat].list_size < least  # false for NaN, a line without a list
+            self.controls.bid[:, seat][small] = 0.0
+            self.controls.target_cpa[:, seat][small] = 0.0
 
     def switch_off(self, *, seat: int | None = None, lines: NDArray[np.bool_] | None = None) -> None:
         """Turn lines off until controls are applied again.
@@ -66,17 +95,5 @@ class SimulatedPlatform:
                 truth; see `Market.advance`.
         """
         self.market.advance(self.controls, opportunity_bids=opportunity_bids, adapt=self.adapt)
-
-    def report(self, *, seat: int = 0) -> NDArray[np.int64]:
-        """Counters of a seat since the worlds began."""
-        return self.market.books.report[:, seat]
-
-    def booked(self, since: int, until: int, *, seat: int = 0) -> NDArray[np.float64]:
-        """(n_worlds, n_lines) attributed conversions booked in hours [since, until)."""
-        counts = np.zeros((self.market.n_worlds, N_LINES))
-        for w in range(self.market.n_worlds):
-            made = self.market.decisions(w)
-            due = made[(made["brand"] == seat) & (made["line"] < N_LINES)]
-            due = due[(due["book_hour"] >= since) & (due["book_hour"] < until)]
-            np.add.at(counts[w], due["line"].astype(int), 1.0)
-        return counts
+        for reporting in self.reports.values():
+            reporting.record()

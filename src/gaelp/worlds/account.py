@@ -6,12 +6,12 @@ from dataclasses import fields
 import numpy as np
 from numpy.typing import NDArray
 
-from gaelp.agents.policy import Brief, Policy, View
-from gaelp.control.controls import ApprovedControls, Denial
+from gaelp.agents.policy import Brief, Policy
+from gaelp.control.controls import ApprovedControls, Denial, ProposedControls
 from gaelp.control.gate import Gate, Limits
 from gaelp.core.units import MICROS_PER_USD
 from gaelp.core.words import N_LINES
-from gaelp.market.state import CLICKS, IMPRESSIONS, OPPORTUNITIES, SPEND, WINS
+from gaelp.observation.view import View
 from gaelp.platforms.protocol import Platform
 
 BID_CAP_FACTOR = 50.0
@@ -19,35 +19,36 @@ BID_CAP_FACTOR = 50.0
 TARGET_CAP_FACTOR = 100.0
 """The gate's cap on a target CPA, as a multiple of the product's."""
 DENIALS_KEPT = 1000
+DAYS_PER_MONTH = 30.4
 
 
 class Account:
     """One seat through one flight: sees, decides, passes the gate, and logs.
 
     Args:
-        platform: the door. policy: decides. brief: what the policy is told.
+        platform: the door. brief: what a policy is told.
         seat: which seat. start: hour of the market at which the flight begins. days: its length.
-        start_hour_of_week: of the market's hour 0.
+        calendar: hour of the week and day of the year at which the market began.
         keep: log the approved controls.
     """
 
     def __init__(
         self,
         platform: Platform,
-        policy: Policy,
         brief: Brief,
         *,
         seat: int,
         start: int,
         days: int,
-        start_hour_of_week: int,
+        calendar: tuple[int, int],
         keep: bool,
     ) -> None:
         self.platform = platform
-        self.policy = policy
+        self.brief = brief
         self.seat = seat
         self.start = start
-        self.start_hour_of_week = start_hour_of_week
+        self.hours = days * 24
+        self.calendar = calendar
         self.keep = keep
         self.gate = Gate(
             Limits(
@@ -56,47 +57,54 @@ class Account:
                 daily_cap_micros=np.floor(brief.daily_budget_usd * MICROS_PER_USD).astype(np.int64),
             )
         )
-        policy.start(brief)
-        self.first = platform.report(seat=seat).copy()
-        self._before = self.first.copy()
-        self._last = np.zeros_like(self.first)
-        self._booked = np.zeros(self.first.shape[:2])
-        hours = (brief.n_worlds, days * 24)
-        self.spend_micros = np.zeros((*hours, N_LINES), np.int64)
-        self.opportunities = np.zeros(hours, np.int64)
+        self.hour = 0
+        self._today = np.zeros(brief.n_worlds)
+        self._month = np.zeros(brief.n_worlds)
+        self._bid = np.zeros((brief.n_worlds, N_LINES))
+        self._target = np.zeros((brief.n_worlds, N_LINES))
         self.approved: list[ApprovedControls] = []
         self.denials: list[Denial] = []
         self.n_denials = 0
 
-    def decide(self, hour: int) -> None:
-        """Let the policy act on what the account shows and hand what the gate approves to the platform."""
-        last = self._last
-        view = View(
-            hour=hour,
-            hour_of_week=(self.start_hour_of_week + self.start + hour) % 168,
-            spend_usd=last[..., SPEND] / MICROS_PER_USD,
-            clicks=last[..., CLICKS].astype(float),
-            impressions=last[..., IMPRESSIONS].astype(float),
-            wins=last[..., WINS].astype(float),
-            opportunities=last[..., OPPORTUNITIES].astype(float),
-            conversions=self._booked,
+    def view(self) -> View:
+        """What the account shows at the start of the coming hour; to be asked for once an hour."""
+        shown = self.platform.shown(seat=self.seat)
+        spent = shown.spend_usd.sum(axis=1)
+        at = self.start + self.hour
+        if at % 24 == 0:
+            self._today[:] = 0.0
+        else:
+            self._today += spent
+        turned = int(self.hour / 24 / DAYS_PER_MONTH) > int(max(self.hour - 1, 0) / 24 / DAYS_PER_MONTH)
+        self._month = np.zeros_like(spent) if turned else self._month + spent
+        return View(
+            hour=self.hour,
+            hours_left=self.hours - self.hour,
+            hour_of_week=(self.calendar[0] + at) % 168,
+            day_of_year=(self.calendar[1] + at // 24) % 365,
+            spend_today_usd=self._today.copy(),
+            spend_month_usd=self._month,
+            bid_usd=self._bid,
+            target_cpa_usd=self._target,
+            daily_budget_usd=self.brief.daily_budget_usd,
+            **shown._asdict(),
         )
-        approved, denials = self.gate.check(self.policy.act(view))
+
+    def submit(self, proposed: ProposedControls) -> list[Denial]:
+        """Hand what the gate approves to the platform, for the coming hour; returns what it refused."""
+        approved, denials = self.gate.check(proposed)
         self.n_denials += len(denials)
         self.denials.extend(denials[: max(0, DENIALS_KEPT - len(self.denials))])
         self.platform.apply(approved, seat=self.seat)
+        self._bid, self._target = approved.bid_usd, approved.target_cpa_usd
+        self.hour += 1
         if self.keep:
             self.approved.append(sharing(approved, self.approved[-1] if self.approved else None))
+        return denials
 
-    def record(self, hour: int) -> None:
-        """Read what the hour brought."""
-        now = self.platform.report(seat=self.seat)
-        self._last = now - self._before
-        self._before = now.copy()
-        at = self.start + hour
-        self._booked = self.platform.booked(at, at + 1, seat=self.seat)
-        self.spend_micros[:, hour] = self._last[..., SPEND]
-        self.opportunities[:, hour] = self._last[..., OPPORTUNITIES].sum(axis=1)
+    def decide(self, policy: Policy) -> None:
+        """Let a policy act on what the account shows."""
+        self.submit(policy.act(self.view()))
 
 
 def sharing(approved: ApprovedControls, last: ApprovedControls | None) -> ApprovedControls:

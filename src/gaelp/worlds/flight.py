@@ -48,6 +48,7 @@ class Flight:
         rival_bid: (n_worlds, days, n_rivals) mean multiplier x pace over lines.
         replay_bid, replay_active: rivals' bids by day and activity by hour, for a replay.
         opportunities: (n_worlds, hours) auctions on the seat's lines.
+        impressions: (n_worlds, hours, n_lines) of the seat.
         stages: (n_worlds, 6) people by stage at the end of the flight.
         rivals_after: what rivals had learnt at the end of the flight.
         denials: the first thousand refused controls. n_denials: how many there were.
@@ -69,6 +70,7 @@ class Flight:
     replay_bid: NDArray[np.float64]
     replay_active: NDArray[np.uint8]
     opportunities: NDArray[np.int64]
+    impressions: NDArray[np.int64]
     stages: NDArray[np.int64]
     rivals_after: Rivals
     denials: list[Denial] = field(default_factory=list)
@@ -95,7 +97,7 @@ class Flight:
 
 _BY_WORLD = (
     *("daily_budget_usd", "spend_micros", "bid", "report", "prices", "prices_before", "ads"),
-    *("rival_bid", "opportunities", "stages"),
+    *("rival_bid", "opportunities", "impressions", "stages"),
 )
 """Arrays of a flight whose first axis is the world."""
 
@@ -151,7 +153,7 @@ def warm_up(market: Market, days: int = WARM_UP_DAYS, tick: Tick = _no_tick) -> 
     """Live `days` under the status quo: a fixed bid within the usual budget.
 
     Returns:
-        (n_worlds, 168) opportunities by hour of week that the account saw: its traffic forecast.
+        (n_worlds, 168) the account's traffic forecast, from its own impressions and what they cost.
     """
     policy = FixedPolicy(multiplier=market.worlds[0].file.status_quo_multiplier)
     flight = fly(market, policy, days=days, traffic=None, tick=tick, keep_bids=False)
@@ -159,13 +161,19 @@ def warm_up(market: Market, days: int = WARM_UP_DAYS, tick: Tick = _no_tick) -> 
 
 
 def traffic_of(market: Market, flight: Flight) -> Floats:
-    """(n_worlds, 168) opportunities by hour of week during a flight, mean 1."""
+    """(n_worlds, 168) expected cost by hour of week at constant bids, mean 1, from what the account saw.
+
+    Own impressions of each line by hour of week, at the line's mean cost: the shape that a plan needs, with
+    less noise than the cost itself.
+    """
     start = int(market.rules["start_hour_of_week"][0]) + flight.start
     hour_of_week = (start + np.arange(flight.hours)) % 168
+    cost = flight.spend_micros.sum(axis=1) / np.maximum(flight.impressions.sum(axis=1), 1)
+    worth = np.einsum("whl,wl->wh", flight.impressions, cost)
     seen = np.zeros((market.n_worlds, 168))
-    np.add.at(seen.T, hour_of_week, flight.opportunities.T.astype(float))
-    visits = np.bincount(hour_of_week, minlength=168)
-    rate = (seen + 1.0) / np.maximum(visits, 1)
+    np.add.at(seen.T, hour_of_week, worth.T)
+    rate = seen / np.maximum(np.bincount(hour_of_week, minlength=168), 1)
+    rate += 0.01 * rate.mean(axis=1, keepdims=True) + 1e-9  # no hour is sure to be empty
     return rate / rate.mean(axis=1, keepdims=True)
 
 
@@ -183,6 +191,7 @@ def fly_together(
     daily_budget_usd: float | None = None,
     seed: int = 0,
     tuned: Tuned | None = None,
+    dark: tuple[int, int] = (0, 0),
     tick: Tick = _no_tick,
     keep_bids: bool = True,
 ) -> list[Flight]:
@@ -195,6 +204,7 @@ def fly_together(
         traffic: (n_worlds, 168) forecast from `warm_up`; None for a flat one.
         daily_budget_usd: per panel and day; None takes the file's budget a person.
         seed: for policies that draw. tick: told the world-hours done.
+        dark: hours of the flight, from and to, in which tracking is out.
         keep_bids: keep the approved controls and rivals' bids, as a replay needs them.
     """
     if days < 1:
@@ -207,26 +217,19 @@ def fly_together(
     forecast = np.ones((n_worlds, 168)) if traffic is None else traffic
     brief = make_brief(market, budget, forecast, tuned or tuned_for(market.worlds[0].file), seed)
     platform = SimulatedPlatform(market)
-    accounts = [
-        Account(
-            platform,
-            policy,
-            brief,
-            seat=seat,
-            start=start,
-            days=days,
-            start_hour_of_week=int(market.rules["start_hour_of_week"][0]),
-            keep=keep_bids,
-        )
-        for seat, policy in enumerate(policies)
-    ]
+    accounts = []
+    for seat, policy in enumerate(policies):
+        platform.open(seat=seat, hours=hours, dark=dark)
+        accounts.append(open_account(platform, brief, seat=seat, days=days, keep=keep_bids))
+        policy.start(brief)
+    before = market.books.report.copy()
     prices, ads = market.books.prices.copy(), market.books.ads.copy()
     rival_bid = np.zeros((n_worlds, days, market.n_rivals))
     replay_bid = np.zeros((days, *market.rivals.bid.shape) if keep_bids else (0, n_worlds))
     replay_active = np.zeros((hours if keep_bids else 0, n_worlds, market.n_rivals), np.uint8)
     for h in range(hours):
-        for account in accounts:
-            account.decide(h)
+        for account, policy in zip(accounts, policies, strict=True):
+            account.decide(policy)
         if h % 24 == 0:
             rival_bid[:, h // 24] = (
                 market.rivals.multiplier[:, :, :EMAIL_LINE].mean(axis=2) * market.rivals.pace
@@ -234,8 +237,6 @@ def fly_together(
             if keep_bids:
                 replay_bid[h // 24] = market.rivals.bid
         platform.advance()
-        for account in accounts:
-            account.record(h)
         if keep_bids:
             replay_active[h] = market.rivals.active
         tick(n_worlds)
@@ -248,17 +249,18 @@ def fly_together(
             start=start,
             hours=hours,
             daily_budget_usd=budget,
-            spend_micros=account.spend_micros,
+            spend_micros=platform.reports[account.seat].spend_micros,
             approved=account.approved,
             bid=approved_bids(account.approved, n_worlds),
-            report=platform.report(seat=account.seat) - account.first,
+            report=market.books.report[:, account.seat] - before[:, account.seat],
             prices=market.books.prices - prices,
             prices_before=prices,
             ads=market.books.ads - ads,
             rival_bid=rival_bid,
             replay_bid=replay_bid,
             replay_active=replay_active,
-            opportunities=account.opportunities,
+            opportunities=platform.reports[account.seat].eligible.sum(axis=2),
+            impressions=platform.reports[account.seat].impressions,
             stages=stages,
             rivals_after=Rivals._make(array.copy() for array in market.rivals),
             denials=account.denials,
@@ -266,6 +268,22 @@ def fly_together(
         )
         for account in accounts
     ]
+
+
+def open_account(
+    platform: SimulatedPlatform, brief: Brief, *, seat: int, days: int, keep: bool = False
+) -> Account:
+    """An account on a seat whose reports are open, from the market's present hour on."""
+    rules = platform.market.rules
+    return Account(
+        platform,
+        brief,
+        seat=seat,
+        start=platform.market.hour,
+        days=days,
+        calendar=(int(rules["start_hour_of_week"][0]), int(rules["start_day_of_year"][0])),
+        keep=keep,
+    )
 
 
 def run_off(market: Market, days: int, tick: Tick = _no_tick) -> None:

@@ -63,6 +63,8 @@ def replay(
     if rivals_learn:
         twin.rivals.budget[:, silent] = 0.0
     platform = SimulatedPlatform(twin, adapt=rivals_learn)
+    for flight in flown:
+        platform.open(seat=flight.seat, hours=first.hours)  # audience lists must be long enough here too
     for h in range(first.hours):
         if not rivals_learn:
             if h % 24 == 0:

@@ -1,0 +1,334 @@
+"""What a simulated account shows, and when: the market's visibility matrix applied to its books.
+
+The matrix of the market file has a cell for each channel and event (impression, click, visit, conversion):
+`user` (each event, tied to a cookie or a login where the person allows it), `aggregate` (counts in a report)
+or `never`, and a delay in hours. Spend is the account's own and known at once. A click that is not shown as
+a user's reaches the site as a direct visit. Conversions stand at the hour of their last click and are
+restated as they are booked. Impression share is told for search and display, as Google does: daily, and
+censored under a tenth (research: reported as .0999).
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gaelp.core.units import MICROS_PER_USD
+from gaelp.core.words import LINES, N_LINES, NO_LINE, Audience, Channel, TouchKind
+from gaelp.market.market import Market
+from gaelp.market.state import (
+    CLICKS,
+    GEO_CLICKS,
+    GEO_IMPRESSIONS,
+    GEO_SPEND,
+    IMPRESSIONS,
+    OPPORTUNITIES,
+    SPEND,
+)
+
+Floats = NDArray[np.float64]
+Matrix = Mapping[str, Mapping[str, tuple[str, float]]]
+
+SHARE_CHANNELS = (Channel.SEARCH, Channel.DISPLAY, Channel.RETARGETING)
+"""Channels whose platform tells impression share: Google Ads and Microsoft do, Meta and TikTok do not."""
+LEAST_SHARE, CENSORED_SHARE = 0.1, 0.0999
+SHARE_WINDOW_HOURS = 24
+CLICK_WINDOW_HOURS = 30 * 24
+_UNSEEN = ("aggregate", 0.0)
+_EVENT_OF_KIND = {
+    TouchKind.IMPRESSION: "impression",
+    TouchKind.EMAIL_OPEN: "impression",
+    TouchKind.CLICK: "click",
+    TouchKind.VISIT: "visit",
+    TouchKind.CONVERSION: "conversion",
+}
+_CHANNEL_OF_LINE = np.array([int(line.channel) for line in LINES])
+_TOLD_SHARE = np.array([line.channel in SHARE_CHANNELS for line in LINES])
+_LISTS = {
+    Audience.ENGAGED: (Audience.ENGAGED, Audience.HIGH_INTENT),
+    Audience.HIGH_INTENT: (Audience.HIGH_INTENT,),
+}
+
+SEEN = np.dtype(
+    [
+        ("visitor", "u8"),  # cookie, 0 unknown
+        ("login", "u8"),  # 0 unknown
+        ("hour", "i4"),  # when it happened
+        ("shown", "i4"),  # when it was known
+        ("kind", "u1"),  # TouchKind
+        ("channel", "u1"),
+        ("line", "u1"),  # 255 none
+        ("device", "u1"),
+        ("region", "u1"),
+        ("value_micros", "i8"),  # of a conversion
+    ]
+)
+"""One own-site or platform event as an account sees it: no person, no truth."""
+
+
+class Shown(NamedTuple):
+    """What has become known in the last hour; see `observation.View` for the fields."""
+
+    spend_usd: Floats
+    impressions: Floats
+    clicks: Floats
+    conversions: Floats
+    impression_share: Floats
+    list_size: Floats
+    visits: Floats
+
+
+class Sight:
+    """A visibility matrix as arrays.
+
+    Args:
+        matrix: channel name -> event name -> (sight, delay in hours), as in a market file. A cell that is
+            not given is shown as a count, at once.
+    """
+
+    def __init__(self, matrix: Matrix) -> None:
+        self._matrix = matrix
+        self.delay = {event: self._by_channel(event, 1, np.int64) for event in set(_EVENT_OF_KIND.values())}
+        self.never = {event: self._by_channel(event, 0, str) == "never" for event in self.delay}
+        self.by_user = {event: self._by_channel(event, 0, str) == "user" for event in self.delay}
+
+    def cell(self, channel: Channel, event: str) -> tuple[str, float]:
+        """Sight and delay of one cell."""
+        return self._matrix.get(channel.name.lower(), {}).get(event, _UNSEEN)
+
+    def _by_channel(self, event: str, part: int, kind: type) -> NDArray[np.generic]:
+        return np.array([self.cell(channel, event)[part] for channel in Channel]).astype(kind)
+
+
+class Reporting:
+    """The reports of one seat through one flight.
+
+    Args:
+        market: the worlds, at the hour at which the flight begins.
+        seat: whose reports. hours: length of the flight.
+        sight: what is shown and when.
+        dark: hours of the flight, from and to, in which conversions and visits are lost for good (a tracking
+            outage); (0, 0) for none.
+
+    Attributes:
+        spend_micros: (n_worlds, hours, n_lines) as billed.
+        impressions, clicks: (n_worlds, hours, n_lines) by the hour at which they happened.
+        conversions: (n_worlds, hours, n_lines) shown so far, at the hour of their last click.
+        eligible: (n_worlds, hours, n_lines) auctions on the lines; shown only as impression share.
+        list_size: (n_worlds, n_lines) people on each line's audience list, counted at midnight.
+    """
+
+    def __init__(
+        self,
+        market: Market,
+        *,
+        seat: int,
+        hours: int,
+        sight: Sight,
+        dark: tuple[int, int] = (0, 0),
+    ) -> None:
+        self.market = market
+        self.seat = seat
+        self.sight = sight
+        self.dark = dark
+        self.start = market.hour
+        self.hour = 0
+        lines = (market.n_worlds, hours, N_LINES)
+        self.spend_micros = np.zeros(lines, np.int64)
+        self.impressions = np.zeros(lines, np.int64)
+        self.clicks = np.zeros(lines, np.int64)
+        self.conversions = np.zeros(lines, np.int64)
+        self.eligible = np.zeros(lines, np.int64)
+        self._visits = np.zeros((market.n_worlds, hours, len(Channel)), np.int64)
+        self._before = market.books.report[:, seat].copy()
+        self._visited = market.books.visits[:, seat].copy()
+        self._read = market.books.n_decisions.copy()
+        self._due: dict[int, list[tuple[int, int, int]]] = {}
+        self.list_size = self._lists()
+
+    def record(self) -> None:
+        """Read the books after an hour of the market."""
+        h = self.hour
+        report = self.market.books.report[:, self.seat]
+        gained = report - self._before
+        self._before = report.copy()
+        self.spend_micros[:, h] = gained[..., SPEND]
+        self.impressions[:, h] = gained[..., IMPRESSIONS]
+        self.clicks[:, h] = gained[..., CLICKS]
+        self.eligible[:, h] = gained[..., OPPORTUNITIES]
+        visited = self.market.books.visits[:, self.seat]
+        self._visits[:, h] = visited - self._visited
+        self._visited = visited.copy()
+        self._expect_conversions()
+        self.hour = h + 1
+        if (self.start + self.hour) % 24 == 0:
+            self.list_size = self._lists()
+
+    def shown(self) -> Shown:
+        """What has become known since an hour ago, at the hour that begins now."""
+        return Shown(
+            spend_usd=self._row(self.spend_micros, np.zeros(N_LINES, np.int64)) / MICROS_PER_USD,
+            impressions=self._counted(self.impressions, "impression"),
+            clicks=self._counted(self.clicks, "click"),
+            conversions=self._booked(),
+            impression_share=self._share(),
+            list_size=self.list_size,
+            visits=self._own_site(),
+        )
+
+    def _row(self, table: NDArray[np.int64], delay: NDArray[np.int64]) -> Floats:
+        """(n_worlds, columns) the newest row shown, each column at its own delay; 0 before there is one."""
+        at = self.hour - 1 - delay
+        newest: Floats = table[:, np.maximum(at, 0), np.arange(table.shape[2])].astype(float)
+        newest[:, at < 0] = 0.0
+        return newest
+
+    def _counted(self, table: NDArray[np.int64], event: str) -> Floats:
+        found = self._row(table, self.sight.delay[event][_CHANNEL_OF_LINE])
+        found[:, self.sight.never[event][_CHANNEL_OF_LINE]] = np.nan
+        return found
+
+    def _share(self) -> Floats:
+        """Impression share of the newest 24 hours shown."""
+        share = np.full((self.market.n_worlds, N_LINES), np.nan)
+        told = _TOLD_SHARE & ~self.sight.never["impression"][_CHANNEL_OF_LINE]
+        delays = self.sight.delay["impression"][_CHANNEL_OF_LINE]
+        for delay in np.unique(delays[told]):
+            lines = np.flatnonzero(told & (delays == delay))
+            until = self.hour - int(delay)
+            if until <= 0:
+                continue
+            window = slice(max(0, until - SHARE_WINDOW_HOURS), until)
+            won = self.impressions[:, window, lines].sum(axis=1)
+            eligible = self.eligible[:, window, lines].sum(axis=1)
+            exact = won / np.maximum(eligible, 1)
+            share[:, lines] = np.where(
+                eligible == 0, np.nan, np.where(exact < LEAST_SHARE, CENSORED_SHARE, exact)
+            )
+        return share
+
+    def _own_site(self) -> Floats:
+        """(n_worlds, n_channels) visits: a click that is not shown as a user's arrives as a direct visit."""
+        event = np.where(np.arange(len(Channel)) < Channel.DIRECT, "click", "visit")
+        delay = np.array([self.sight.delay[e][c] for c, e in enumerate(event)])
+        seen = self._row(self._visits, delay)
+        if self._is_dark():
+            return np.zeros_like(seen)
+        for c, e in enumerate(event):
+            if e == "visit" and self.sight.never[e][c]:
+                seen[:, c] = np.nan
+        unnamed = np.array([e == "click" and not self.sight.by_user[e][c] for c, e in enumerate(event)])
+        if unnamed.any():
+            arrived = self._row(self._visits, np.zeros(len(Channel), np.int64))[:, unnamed].sum(axis=1)
+            seen[:, Channel.DIRECT] += arrived
+            seen[:, unnamed] = 0.0
+        return seen
+
+    def _is_dark(self) -> bool:
+        return self.dark[0] <= self.hour - 1 < self.dark[1]
+
+    def _expect_conversions(self) -> None:
+        """Note when each new decision's booking will be shown, if ever."""
+        delay = self.sight.delay["conversion"][_CHANNEL_OF_LINE]
+        never = self.sight.never["conversion"][_CHANNEL_OF_LINE]
+        for w in np.flatnonzero(self.market.books.n_decisions > self._read):
+            for made in self.market.decisions(int(w))[self._read[w] :]:
+                line = int(made["line"])
+                clicked = int(made["click_hour"]) - self.start
+                if made["brand"] != self.seat or line == NO_LINE or clicked < 0 or never[line]:
+                    continue
+                booked = max(int(made["book_hour"]) - self.start, self.hour)
+                if not self.dark[0] <= booked < self.dark[1]:
+                    # the hour that contains the booking has to pass before anybody can be told
+                    self._due.setdefault(booked + 1 + int(delay[line]), []).append((int(w), clicked, line))
+        self._read = self.market.books.n_decisions.copy()
+
+    def _booked(self) -> Floats:
+        """Conversions that have become known this hour; they stand at the hour of their click from now on."""
+        new = np.zeros((self.market.n_worlds, N_LINES))
+        new[:, self.sight.never["conversion"][_CHANNEL_OF_LINE]] = np.nan
+        for w, clicked, line in self._due.pop(self.hour, ()):
+            new[w, line] += 1.0
+            self.conversions[w, clicked, line] += 1
+        return new
+
+    def _lists(self) -> Floats:
+        """(n_worlds, n_lines) people on each line's audience list; NaN for lines without one."""
+        return audience_sizes(self.market, self.seat)
+
+
+def audience_sizes(market: Market, seat: int) -> Floats:
+    """(n_worlds, n_lines) people a platform can match to a line's audience now; NaN for lines without one.
+
+    Social platforms match logged-in visitors who allow tracking anywhere, display those with the seat's
+    cookie on a device; both count visitors of the last 30 days.
+    """
+    people, memory = market.pop.people, market.pop.memory[:, :, seat]
+    recent = (memory["visits"] > 0) & (market.hour - memory["last_visit"] <= CLICK_WINDOW_HOURS)
+    keen = recent & ((memory["visits"] >= 2) | (memory["mail"] == 1))
+    on_social = (people["devices"] & 64 != 0) & (people["devices"] & 56 != 0)
+    sizes = np.full((market.n_worlds, N_LINES), np.nan)
+    for i, line in enumerate(LINES):
+        if line.audience not in _LISTS:
+            continue
+        matched = on_social if line.channel is Channel.SOCIAL else memory["cookies"] != 0
+        member = keen if line.audience is Audience.HIGH_INTENT else recent
+        if line.channel is not Channel.SOCIAL and line.audience is Audience.ENGAGED:
+            member = recent & ~keen
+        sizes[:, i] = (member & matched).sum(axis=1)
+    return sizes
+
+
+def regions(market: Market, seat: int) -> dict[str, NDArray[np.int64]]:
+    """(n_worlds, n_regions, n_lines) impressions, clicks, spend in micros by region, since the beginning."""
+    geo = market.books.geo[:, seat]
+    fields = {"impressions": GEO_IMPRESSIONS, "clicks": GEO_CLICKS, "spend_micros": GEO_SPEND}
+    return {name: geo[..., at] for name, at in fields.items()}
+
+
+def seen_events(market: Market, world: int, seat: int, sight: Sight, until: int) -> NDArray[np.void]:
+    """User-level events that a seat knows of by hour `until`, in the order in which they became known.
+
+    Args:
+        market: worlds made with `event_rows`. world, seat: whose. sight: what is shown.
+        until: hour of the market; events shown before it are returned.
+
+    Returns:
+        (n,) SEEN records.
+    """
+    events = market.events(world)
+    events = events[events["seat"] == seat]
+    made = market.decisions(world)
+    made = made[made["brand"] == seat]
+    seen = np.zeros(len(events) + len(made), SEEN)
+    for name in ("visitor", "login", "hour", "kind", "channel", "line", "device", "region"):
+        seen[name][: len(events)] = events[name]
+    sold = seen[len(events) :]
+    for name in ("visitor", "login", "line", "device", "region", "value_micros"):
+        sold[name] = made[name]
+    sold["hour"] = made["book_hour"]
+    sold["kind"] = TouchKind.CONVERSION
+    clicked = made["line"] != NO_LINE
+    sold["channel"] = np.where(clicked, _CHANNEL_OF_LINE[np.where(clicked, made["line"], 0)], Channel.DIRECT)
+    keep = np.zeros(len(seen), bool)
+    for kind, event in _EVENT_OF_KIND.items():
+        rows = seen["kind"] == kind
+        channel = seen["channel"]
+        keep |= rows & sight.by_user[event][channel]
+        seen["shown"][rows] = seen["hour"][rows] + 1 + sight.delay[event][channel[rows]]
+        if event == "click":  # whoever clicked still arrives at the site, from nowhere that is known
+            lost = rows & ~sight.by_user[event][channel] & sight.by_user["visit"][Channel.DIRECT]
+            seen["kind"][lost], seen["channel"][lost], seen["line"][lost] = (
+                TouchKind.VISIT,
+                Channel.DIRECT,
+                NO_LINE,
+            )
+            seen["shown"][lost] = seen["hour"][lost] + 1 + sight.delay["visit"][Channel.DIRECT]
+            keep |= lost
+        if event == "conversion":  # the sale is seen in the shop; what brought it only where that is shown
+            keep |= rows
+            hidden = rows & ~sight.by_user[event][channel]
+            seen["channel"][hidden], seen["line"][hidden] = Channel.DIRECT, NO_LINE
+    seen = seen[keep & (seen["shown"] <= until)]
+    return seen[np.argsort(seen["shown"], kind="stable")]
