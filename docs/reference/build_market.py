@@ -28,9 +28,9 @@ as assumed, and the file's hash is frozen in `markets/SHA256SUMS`.
 
 """
 VISIBILITY = """
-What the file declares. `gaelp.platforms.simulated` does not apply it yet: a policy is shown exact counters
-of its own lines for the last hour, no single impression or click, and attributed conversions in the hour in
-which they are booked.
+`gaelp.platforms.reporting` applies it: `user` shows each event with the cookie or login that the person
+allows, `aggregate` only counts, `never` nothing. Spend is the account's own and known at once. Flipping a
+cell changes what is shown and nothing else (tested).
 """
 FIELDS_HEAD = """
 ## What the market keeps of people
@@ -105,6 +105,8 @@ MEMORY_FIELDS: dict[str, Field] = {
 }
 DECISION_FIELDS: dict[str, Field] = {
     "value_micros": ("USD micros", "what the customer is worth, by segment", TRUTH),
+    "visitor": ("number", "the seat's cookie on the device in use, 0 if not allowed", "shown with the sale"),
+    "login": ("number", "the address given to the seat, 0 if not logged in", "shown with the sale"),
     "hour": ("hour", "when it was decided", TRUTH),
     "book_hour": ("hour", "when it is booked", REPORTED),
     "person": ("index", "who", TRUTH),

@@ -1,9 +1,12 @@
 """The door to the simulated market: the external seats of a batch of worlds."""
 
+from datetime import date, timedelta
+
 import numpy as np
 from numpy.typing import NDArray
 
 from gaelp.control.controls import ApprovedControls
+from gaelp.control.delivery import STRICT, Delivery, DeliveryRule, calendar_day
 from gaelp.core.errors import BadInput
 from gaelp.market.market import Market
 from gaelp.market.state import empty_controls
@@ -27,16 +30,33 @@ class SimulatedPlatform:
         self.adapt = adapt
         self.controls = empty_controls(market.n_worlds, market.n_seats)
         self.reports: dict[int, Reporting] = {}
+        self._delivery: dict[int, Delivery] = {}
 
-    def open(self, *, seat: int = 0, hours: int, dark: tuple[int, int] = (0, 0)) -> Reporting:
+    def open(
+        self,
+        *,
+        seat: int = 0,
+        hours: int,
+        dark: tuple[int, int] = (0, 0),
+        delivery: DeliveryRule = STRICT,
+    ) -> Reporting:
         """Begin a seat's reports; they are written as hours pass.
 
         Args:
             seat: whose. hours: for how long. dark: hours in which tracking is out, see `Reporting`.
+            delivery: how far this platform may pass a daily budget.
         """
         sight = Sight(self.market.worlds[0].file.visibility)
         self.reports[seat] = Reporting(self.market, seat=seat, hours=hours, sight=sight, dark=dark)
+        if delivery is not STRICT:
+            self._delivery[seat] = Delivery(delivery, self.market.n_worlds)
+            self._delivery[seat].open_day(calendar_day(self.today))
         return self.reports[seat]
+
+    @property
+    def today(self) -> date:
+        """The market's calendar day."""
+        return self.market.worlds[0].file.start + timedelta(days=self.market.hour // 24)
 
     def shown(self, *, seat: int = 0) -> Shown:
         """What has become known to a seat since an hour ago."""
@@ -58,7 +78,9 @@ class SimulatedPlatform:
         k = seat
         self.controls.bid[:, k] = approved.bid_usd
         self.controls.target_cpa[:, k] = approved.target_cpa_usd
-        self.controls.daily_cap[:, k] = approved.daily_cap_micros
+        cap = approved.daily_cap_micros
+        self.controls.daily_cap[:, k] = self._delivery[k].cap(cap) if k in self._delivery else cap
+        self.controls.line_cap[:, k] = approved.line_cap_micros
         weight = np.cumsum(approved.creative_weight, axis=-1)
         self.controls.creative[:, k] = weight / weight[..., -1:]
         self.controls.landing[:, k] = approved.landing
@@ -95,5 +117,9 @@ class SimulatedPlatform:
                 truth; see `Market.advance`.
         """
         self.market.advance(self.controls, opportunity_bids=opportunity_bids, adapt=self.adapt)
-        for reporting in self.reports.values():
+        for seat, reporting in self.reports.items():
             reporting.record()
+            if seat in self._delivery:
+                self._delivery[seat].book(reporting.spend_micros[:, reporting.hour - 1].sum(axis=1))
+                if self.market.hour % 24 == 0:
+                    self._delivery[seat].open_day(calendar_day(self.today))

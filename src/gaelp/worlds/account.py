@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import fields
+from datetime import date, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gaelp.agents.policy import Brief, Policy
 from gaelp.control.controls import ApprovedControls, Denial, ProposedControls
+from gaelp.control.delivery import STRICT, DeliveryRule, most_a_day
 from gaelp.control.gate import Gate, Limits
+from gaelp.control.profile import ControlProfile
 from gaelp.core.units import MICROS_PER_USD
 from gaelp.core.words import N_LINES
 from gaelp.observation.view import View
@@ -19,7 +22,8 @@ BID_CAP_FACTOR = 50.0
 TARGET_CAP_FACTOR = 100.0
 """The gate's cap on a target CPA, as a multiple of the product's."""
 DENIALS_KEPT = 1000
-DAYS_PER_MONTH = 30.4
+MONTH_IN_TENTHS_OF_A_DAY = 304
+"""What an account may cost in a calendar month, in daily budgets: 30.4, as Google bills it."""
 
 
 class Account:
@@ -28,8 +32,11 @@ class Account:
     Args:
         platform: the door. brief: what a policy is told.
         seat: which seat. start: hour of the market at which the flight begins. days: its length.
-        calendar: hour of the week and day of the year at which the market began.
+        began: calendar day of the market's hour 0.
         keep: log the approved controls.
+        profile: how often and how far a real account may change its controls; None for freely.
+        delivery: how far the platform may pass a daily budget. The account's daily cap is what it may
+            deliver for the brief's budget, and a month may cost 30.4 of them.
     """
 
     def __init__(
@@ -40,26 +47,33 @@ class Account:
         seat: int,
         start: int,
         days: int,
-        calendar: tuple[int, int],
+        began: date,
         keep: bool,
+        profile: ControlProfile | None = None,
+        delivery: DeliveryRule = STRICT,
     ) -> None:
         self.platform = platform
         self.brief = brief
         self.seat = seat
         self.start = start
         self.hours = days * 24
-        self.calendar = calendar
+        self.began = began
         self.keep = keep
+        budget = np.floor(brief.daily_budget_usd * MICROS_PER_USD).astype(np.int64)
+        by_month = delivery is not STRICT
         self.gate = Gate(
             Limits(
                 bid_cap_usd=np.maximum(BID_CAP_FACTOR * brief.reference_price_usd, 1.0),
                 target_cap_usd=TARGET_CAP_FACTOR * brief.cac_target_usd,
-                daily_cap_micros=np.floor(brief.daily_budget_usd * MICROS_PER_USD).astype(np.int64),
-            )
+                daily_cap_micros=most_a_day(budget, delivery),
+                monthly_cap_micros=budget * MONTH_IN_TENTHS_OF_A_DAY // 10 if by_month else None,
+                delivery=delivery,
+            ),
+            profile,
         )
         self.hour = 0
-        self._today = np.zeros(brief.n_worlds)
-        self._month = np.zeros(brief.n_worlds)
+        self._today = np.zeros(brief.n_worlds, np.int64)
+        self._month = np.zeros(brief.n_worlds, np.int64)
         self._bid = np.zeros((brief.n_worlds, N_LINES))
         self._target = np.zeros((brief.n_worlds, N_LINES))
         self.approved: list[ApprovedControls] = []
@@ -69,21 +83,19 @@ class Account:
     def view(self) -> View:
         """What the account shows at the start of the coming hour; to be asked for once an hour."""
         shown = self.platform.shown(seat=self.seat)
-        spent = shown.spend_usd.sum(axis=1)
+        spent = np.rint(shown.spend_usd * MICROS_PER_USD).astype(np.int64).sum(axis=1)
         at = self.start + self.hour
-        if at % 24 == 0:
-            self._today[:] = 0.0
-        else:
-            self._today += spent
-        turned = int(self.hour / 24 / DAYS_PER_MONTH) > int(max(self.hour - 1, 0) / 24 / DAYS_PER_MONTH)
-        self._month = np.zeros_like(spent) if turned else self._month + spent
+        today = self.began + timedelta(days=at // 24)
+        new_day = at % 24 == 0
+        self._today = np.zeros_like(spent) if new_day else self._today + spent
+        self._month = np.zeros_like(spent) if new_day and today.day == 1 else self._month + spent
         return View(
             hour=self.hour,
             hours_left=self.hours - self.hour,
-            hour_of_week=(self.calendar[0] + at) % 168,
-            day_of_year=(self.calendar[1] + at // 24) % 365,
-            spend_today_usd=self._today.copy(),
-            spend_month_usd=self._month,
+            hour_of_week=(self.began.weekday() * 24 + at) % 168,
+            day_of_year=(today.timetuple().tm_yday - 1) % 365,
+            spend_today_usd=self._today / MICROS_PER_USD,
+            spend_month_usd=self._month / MICROS_PER_USD,
             bid_usd=self._bid,
             target_cpa_usd=self._target,
             daily_budget_usd=self.brief.daily_budget_usd,
@@ -92,7 +104,12 @@ class Account:
 
     def submit(self, proposed: ProposedControls) -> list[Denial]:
         """Hand what the gate approves to the platform, for the coming hour; returns what it refused."""
-        approved, denials = self.gate.check(proposed)
+        approved, denials = self.gate.check(
+            proposed,
+            spent_today_micros=self._today,
+            spent_month_micros=self._month,
+            hour=self.hour,
+        )
         self.n_denials += len(denials)
         self.denials.extend(denials[: max(0, DENIALS_KEPT - len(self.denials))])
         self.platform.apply(approved, seat=self.seat)

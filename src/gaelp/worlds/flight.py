@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from gaelp.agents.baselines import FixedPolicy
 from gaelp.agents.policy import Brief, Policy
 from gaelp.control.controls import ApprovedControls, Denial
+from gaelp.control.delivery import STRICT, DeliveryRule
+from gaelp.control.profile import ControlProfile
 from gaelp.core.errors import BadInput
 from gaelp.core.words import EMAIL_LINE, LINES, Stage
 from gaelp.market.market import Market, World
@@ -52,6 +54,7 @@ class Flight:
         stages: (n_worlds, 6) people by stage at the end of the flight.
         rivals_after: what rivals had learnt at the end of the flight.
         denials: the first thousand refused controls. n_denials: how many there were.
+        delivery: how far the platform might pass a daily budget.
     """
 
     market: Market
@@ -75,6 +78,7 @@ class Flight:
     rivals_after: Rivals
     denials: list[Denial] = field(default_factory=list)
     n_denials: int = 0
+    delivery: DeliveryRule = STRICT
 
     def first(self, n_worlds: int) -> "Flight":
         """The flight of the first `n_worlds` worlds only, copied."""
@@ -192,6 +196,8 @@ def fly_together(
     seed: int = 0,
     tuned: Tuned | None = None,
     dark: tuple[int, int] = (0, 0),
+    profile: ControlProfile | None = None,
+    delivery: DeliveryRule = STRICT,
     tick: Tick = _no_tick,
     keep_bids: bool = True,
 ) -> list[Flight]:
@@ -205,6 +211,8 @@ def fly_together(
         daily_budget_usd: per panel and day; None takes the file's budget a person.
         seed: for policies that draw. tick: told the world-hours done.
         dark: hours of the flight, from and to, in which tracking is out.
+        profile: cadence and limits of control changes; None for freely.
+        delivery: how far the platform may pass a daily budget.
         keep_bids: keep the approved controls and rivals' bids, as a replay needs them.
     """
     if days < 1:
@@ -219,8 +227,12 @@ def fly_together(
     platform = SimulatedPlatform(market)
     accounts = []
     for seat, policy in enumerate(policies):
-        platform.open(seat=seat, hours=hours, dark=dark)
-        accounts.append(open_account(platform, brief, seat=seat, days=days, keep=keep_bids))
+        platform.open(seat=seat, hours=hours, dark=dark, delivery=delivery)
+        accounts.append(
+            open_account(
+                platform, brief, seat=seat, days=days, keep=keep_bids, profile=profile, delivery=delivery
+            )
+        )
         policy.start(brief)
     before = market.books.report.copy()
     prices, ads = market.books.prices.copy(), market.books.ads.copy()
@@ -265,24 +277,33 @@ def fly_together(
             rivals_after=Rivals._make(array.copy() for array in market.rivals),
             denials=account.denials,
             n_denials=account.n_denials,
+            delivery=delivery,
         )
         for account in accounts
     ]
 
 
 def open_account(
-    platform: SimulatedPlatform, brief: Brief, *, seat: int, days: int, keep: bool = False
+    platform: SimulatedPlatform,
+    brief: Brief,
+    *,
+    seat: int,
+    days: int,
+    keep: bool = False,
+    profile: ControlProfile | None = None,
+    delivery: DeliveryRule = STRICT,
 ) -> Account:
-    """An account on a seat whose reports are open, from the market's present hour on."""
-    rules = platform.market.rules
+    """An account on a seat whose reports are open, from the market's present hour on; see `Account`."""
     return Account(
         platform,
         brief,
         seat=seat,
         start=platform.market.hour,
         days=days,
-        calendar=(int(rules["start_hour_of_week"][0]), int(rules["start_day_of_year"][0])),
+        began=platform.market.worlds[0].file.start,
         keep=keep,
+        profile=profile,
+        delivery=delivery,
     )
 
 

@@ -64,7 +64,8 @@ def replay(
         twin.rivals.budget[:, silent] = 0.0
     platform = SimulatedPlatform(twin, adapt=rivals_learn)
     for flight in flown:
-        platform.open(seat=flight.seat, hours=first.hours)  # audience lists must be long enough here too
+        # audience lists must be long enough here too
+        platform.open(seat=flight.seat, hours=first.hours, delivery=flight.delivery)
     for h in range(first.hours):
         if not rivals_learn:
             if h % 24 == 0:
