@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 
 _DAY, _WEEK = (0.5 ** (1.0 / hours) for hours in (24.0, 168.0))
 _SEARCH = np.array([line.channel is Channel.SEARCH for line in LINES])
-_LIMIT = 5.0
+FEATURE_LIMIT = 5.0
 """Features are clipped to plus and minus this."""
 _FEW = 3.0
 """Conversions' worth of the account's own rate that shrink a line's."""
@@ -105,7 +105,7 @@ class CampaignObserver:
         """(n_worlds, len(CAMPAIGN_FEATURES)) the row of the coming hour; to be called once an hour."""
         self._fade(view)
         rows = np.concatenate([self._account(view), self._lines(view).reshape(view.n_worlds, -1)], axis=1)
-        return np.clip(rows, -_LIMIT, _LIMIT).astype(np.float32)
+        return np.clip(rows, -FEATURE_LIMIT, FEATURE_LIMIT).astype(np.float32)
 
     def _fade(self, view: View) -> None:
         news = {
@@ -162,7 +162,9 @@ class CampaignObserver:
         value = (week["conversions"] + _FEW) / (week["spend"] + _FEW / usual)
         told = np.isfinite(view.impression_share)
         listed = np.isfinite(view.list_size)
-        bid = np.where(view.bid_usd > 0, np.log(np.maximum(view.bid_usd, 1e-9) / self.reference), -_LIMIT)
+        bid = np.where(
+            view.bid_usd > 0, np.log(np.maximum(view.bid_usd, 1e-9) / self.reference), -FEATURE_LIMIT
+        )
         columns = [
             day["spend"] / total,
             bid,
