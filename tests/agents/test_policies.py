@@ -4,12 +4,19 @@ import numpy as np
 import pytest
 
 from gaelp.agents.baselines import FixedPolicy, PacingPolicy, RandomPolicy
+from gaelp.agents.feedback import PidPolicy, PidSettings, TargetCpaPolicy
 from gaelp.agents.policy import Brief
 from gaelp.core.errors import BadInput
 from gaelp.core.words import N_LINES, Channel
 from gaelp.observation.view import View
 
-POLICIES = {"random": RandomPolicy, "fixed": FixedPolicy, "pacing": PacingPolicy}
+POLICIES = {
+    "random": RandomPolicy,
+    "fixed": FixedPolicy,
+    "pacing": PacingPolicy,
+    "pid": PidPolicy,
+    "target_cpa": TargetCpaPolicy,
+}
 
 
 def brief(n_worlds=3, seeds=(11, 12, 13)):
@@ -90,3 +97,31 @@ def test_pacing_raises_its_bids_while_it_underspends_and_lowers_them_after():
         high = policy.act(view(hour, spend=20.0)).bid_usd[0, 0]
     assert low > first > 0
     assert high < low
+
+
+def test_pid_raises_the_multiplier_while_spend_is_behind_its_plan_and_keeps_its_integral_in_bounds():
+    policy = PidPolicy(settings=PidSettings(kp=1.0, ki=0.5, highest=3.0))
+    policy.start(brief())
+    first = policy.act(view(0)).bid_usd[0, 0]
+    behind = [policy.act(view(hour)).bid_usd[0, 0] for hour in range(1, 24)]
+    assert behind[0] > first
+    assert np.diff(behind).min() >= 0
+    np.testing.assert_allclose(behind[-1], 3.0 * policy._base[0, 0])
+    # wound up no further than its bound: a day that is ahead brings it down at once
+    ahead = policy.act(view(25, spend=50.0)).bid_usd[0, 0]
+    assert ahead < behind[-1]
+
+
+def test_target_cpa_moves_its_target_once_a_day_by_at_most_a_fifth():
+    policy = TargetCpaPolicy(target_usd=20.0, gain=1.0)
+    policy.start(brief())
+    targets = [policy.act(view(hour)).target_cpa_usd[0, 0] for hour in range(49)]
+    assert set(np.round(targets[:24], 9)) == {20.0}
+    assert set(np.round(targets[24:48], 9)) == {24.0}
+    assert targets[48] == pytest.approx(28.8)
+    proposed = policy.act(view(50))
+    assert (proposed.bid_usd[:, :-1] == 0).all()
+    assert (proposed.target_cpa_usd[:, -1] == 0).all()
+    policy.start(brief())
+    spent = [policy.act(view(hour, spend=50.0 / 24)).target_cpa_usd[0, 0] for hour in range(25)]
+    assert spent[-1] < 20.0, "a budget spent to the last cent may have been spent too early"

@@ -31,7 +31,7 @@ class RandomPolicy:
 
     def act(self, view: View) -> ProposedControls:
         """Draw every line's bid anew; the draws of a world do not depend on its neighbours."""
-        brief = _begun(self._brief)
+        brief = begun(self._brief)
         keys = [(named_seed("random", brief.seed, int(seed)), view.hour) for seed in brief.world_seeds]
         draws = np.array([np.random.default_rng(key).random(N_LINES) for key in keys])
         factor = np.exp((2.0 * draws - 1.0) * math.log(4.0))
@@ -52,7 +52,7 @@ class FixedPolicy:
 
     def act(self, view: View) -> ProposedControls:
         """Bid the same as ever until the budget is gone."""
-        brief = _begun(self._brief)
+        brief = begun(self._brief)
         bid = np.broadcast_to(self.multiplier * brief.reference_price_usd, (brief.n_worlds, N_LINES)).copy()
         return propose(bid, brief.daily_budget_usd)
 
@@ -79,19 +79,16 @@ class PacingPolicy:
 
     def start(self, brief: Brief) -> None:
         """Begin a campaign with fresh multipliers."""
-        lean = np.exp(self.value_weight * np.log(np.maximum(brief.attributed_value_usd, 1e-3)))
-        lean = np.clip(lean, 0.05, 20.0)
-        lean[EMAIL_LINE] = 1.0
         factor = self.factor
         if factor is None:
             factor = np.array([[self.line_multiplier.get(line.name, 1.0) for line in LINES]])
-        self._base = brief.reference_price_usd * lean * factor
+        self._base = leaning_bids(brief, self.value_weight) * factor
         self._pacer = DualPacer(self.settings, brief.traffic, brief.daily_budget_usd, brief.cac_target_usd)
         self._brief = brief
 
     def act(self, view: View) -> ProposedControls:
         """Pace every line but e-mail, whose price is fixed: it is on or off."""
-        brief = _begun(self._brief)
+        brief = begun(self._brief)
         assert self._pacer is not None and self._base is not None
         multiplier = self._pacer.step(
             view.hour_of_week, view.spend_usd.sum(axis=1), np.nansum(view.conversions, axis=1)
@@ -101,7 +98,17 @@ class PacingPolicy:
         return propose(bid, brief.daily_budget_usd)
 
 
-def _begun(brief: Brief | None) -> Brief:
+def leaning_bids(brief: Brief, value_weight: float) -> Floats:
+    """(1, n_lines) the market's price of each line, leaning to attributed value by `value_weight`."""
+    lean = np.exp(value_weight * np.log(np.maximum(brief.attributed_value_usd, 1e-3)))
+    lean = np.clip(lean, 0.05, 20.0)
+    lean[EMAIL_LINE] = 1.0
+    bids: Floats = (brief.reference_price_usd * lean)[None, :]
+    return bids
+
+
+def begun(brief: Brief | None) -> Brief:
+    """The brief, once there is one."""
     if brief is None:
         raise BadInput("policy", "not started", "must see a brief first", "Call start(brief) before act.")
     return brief

@@ -3,13 +3,14 @@
 Each is tuned for expected incremental profit subject to spending at least 90 % of the budget.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from gaelp.agents.baselines import FixedPolicy, PacingPolicy
+from gaelp.agents.feedback import PidPolicy, PidSettings, TargetCpaPolicy
 from gaelp.agents.policy import Policy
 from gaelp.control.pacing import PacingSettings
 from gaelp.core.units import MICROS_PER_USD
@@ -22,9 +23,15 @@ from gaelp.worlds.tuned import Tuned
 from gaelp.worlds.twins import attributed_by_line
 
 N_WORLDS, N_PEOPLE = 16, 10_000
+T = TypeVar("T")
+
 FIXED_GRID = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.8, 2.2)
 WEIGHT_GRID = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
 STEP_GRID = (0.05, 0.1, 0.2, 0.4, 0.7)
+PID_GRID = ((0.5, 0.02), (1.0, 0.02), (1.0, 0.1), (2.0, 0.1), (2.0, 0.3), (4.0, 0.1), (4.0, 0.3))
+"""(kp, ki); a differential gain was of no use against hourly noise."""
+TARGET_GRID = ((8.0, 0.5), (12.0, 0.5), (18.0, 0.5), (27.0, 0.5), (12.0, 1.0), (18.0, 1.0))
+"""(first target in USD of attributed cost per conversion, gain)."""
 
 
 def tune(
@@ -37,7 +44,7 @@ def tune(
     tick: Tick = lambda _: None,
     say: Callable[[str], None] = lambda _: None,
 ) -> tuple[Tuned, dict[str, Any]]:
-    """Tune `fixed` and `pacing` for a market.
+    """Tune `fixed`, `pacing`, `pid` and `target_cpa` for a market.
 
     Returns:
         The settings, and the evidence: every setting tried with its score.
@@ -46,11 +53,11 @@ def tune(
     evidence: dict[str, Any] = {"worlds": n_worlds, "users": n_people, "days": days, "seed": seed}
     found = Tuned(for_this_market=True)
 
-    def best_of(name: str, grid: tuple[float, ...], make: Callable[[float], Policy]) -> float:
-        rows = []
+    def best_of(name: str, grid: Sequence[T], make: Callable[[T], Policy]) -> T:
+        rows: list[dict[str, Any]] = []
         for value in grid:
 
-            def policy(_: int, value: float = value) -> Policy:
+            def policy(_: int, value: T = value) -> Policy:
                 return make(value)
 
             scores, _ = practice.try_out(policy, 1, tick)
@@ -67,7 +74,7 @@ def tune(
             )
             say(f"{name} {rows[-1]}")
         evidence[name] = rows
-        return float(max(rows, key=lambda row: row["objective"])["value"])
+        return grid[int(np.argmax([row["objective"] for row in rows]))]
 
     found = replace(found, fixed_multiplier=best_of("fixed", FIXED_GRID, lambda v: FixedPolicy(multiplier=v)))
     _, flight = practice.try_out(lambda _: PacingPolicy(), 1, tick)
@@ -80,7 +87,18 @@ def tune(
     weight = best_of(
         "pacing value weight", WEIGHT_GRID, lambda v: PacingPolicy(settings=settings, value_weight=v)
     )
-    return replace(found, settings=settings, value_weight=weight), evidence
+    found = replace(found, settings=settings, value_weight=weight)
+    start = found.fixed_multiplier
+
+    def pid(gains: tuple[float, float]) -> PidSettings:
+        return PidSettings(kp=gains[0], ki=gains[1], start=start)
+
+    found = replace(
+        found,
+        pid=pid(best_of("pid", PID_GRID, lambda v: PidPolicy(settings=pid(v), value_weight=weight))),
+    )
+    target, gain = best_of("target_cpa", TARGET_GRID, lambda v: TargetCpaPolicy(target_usd=v[0], gain=v[1]))
+    return replace(found, target_cpa_usd=target, target_gain=gain), evidence
 
 
 def attributed_value(flight: Flight, runoff_days: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from gaelp.market.file import MarketFile
 from gaelp.worlds.runs import read_json, write_json
 from gaelp.worlds.tuned import tuned_for
 
-POLICIES = ("random", "fixed", "pacing", "static_lines")
+POLICIES = ("random", "fixed", "target_cpa", "pid", "pacing", "static_lines")
 AGENTS = ("static_lines",)
 CHECKPOINT = "checkpoint.json"
 _HIGHEST_MULTIPLIER = 1000.0
@@ -34,12 +34,15 @@ def make_policy(name_or_path: str, file: MarketFile) -> Callable[[], Policy]:
         MismatchError: the checkpoint was trained on another market.
     """
     tuned = tuned_for(file)
-    if name_or_path == "random":
-        return RandomPolicy
-    if name_or_path == "fixed":
-        return tuned.fixed
-    if name_or_path == "pacing":
-        return tuned.pacing
+    untrained: dict[str, Callable[[], Policy]] = {
+        "random": RandomPolicy,
+        "fixed": tuned.fixed,
+        "target_cpa": tuned.target_cpa,
+        "pid": tuned.pid_policy,
+        "pacing": tuned.pacing,
+    }
+    if name_or_path in untrained:
+        return untrained[name_or_path]
     if name_or_path == "static_lines":
         path = committed_lines(file)
         if not path.is_file():

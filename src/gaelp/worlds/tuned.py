@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaelp.agents.baselines import FixedPolicy, PacingPolicy
+from gaelp.agents.feedback import PidPolicy, PidSettings, TargetCpaPolicy
 from gaelp.control.pacing import PacingSettings
 from gaelp.core.words import LINES, N_LINES
 from gaelp.market.file import MarketFile
@@ -22,12 +23,13 @@ from gaelp.worlds.runs import read_json, write_json
 
 @dataclass(frozen=True, kw_only=True)
 class Tuned:
-    """Settings of `fixed` and `pacing`, and attributed value per line.
+    """Settings of the baselines, and attributed value per line.
 
     Attributes:
         fixed_multiplier: of the market's median price.
         value_weight: how far pacing leans to attributed value.
-        settings: of the pacer.
+        settings: of the pacer. pid: of the PID controller, which leans to value as pacing does.
+        target_cpa_usd, target_gain: of `target_cpa`.
         attributed_value: (n_lines,) attributed value per reference price paid, relative.
         for_this_market: the values were found on this very market file; reports say so.
     """
@@ -35,6 +37,9 @@ class Tuned:
     fixed_multiplier: float = 1.0
     value_weight: float = 0.0
     settings: PacingSettings = field(default_factory=PacingSettings)
+    pid: PidSettings = field(default_factory=PidSettings)
+    target_cpa_usd: float = 20.0
+    target_gain: float = 0.5
     attributed_value: NDArray[np.float64] = field(default_factory=lambda: np.ones(N_LINES))
     for_this_market: bool = False
 
@@ -50,6 +55,14 @@ class Tuned:
             line_multiplier=line_multiplier or {},
             name="static_lines" if line_multiplier else "pacing",
         )
+
+    def pid_policy(self) -> PidPolicy:
+        """The tuned `pid` policy."""
+        return PidPolicy(settings=self.pid, value_weight=self.value_weight)
+
+    def target_cpa(self) -> TargetCpaPolicy:
+        """The tuned `target_cpa` policy."""
+        return TargetCpaPolicy(target_usd=self.target_cpa_usd, gain=self.target_gain)
 
 
 def tuned_path(file: MarketFile) -> Path:
@@ -75,6 +88,8 @@ def tuned_for(file: MarketFile) -> Tuned:
         fixed_multiplier=data["fixed_multiplier"],
         value_weight=data["value_weight"],
         settings=PacingSettings(**data["pacing"]),
+        pid=PidSettings(**data.get("pid", {})),
+        **data.get("target_cpa", {}),
         attributed_value=value,
         for_this_market=True,
     )
@@ -88,6 +103,8 @@ def save_tuned(file: MarketFile, tuned: Tuned, evidence: dict[str, Any]) -> Path
         "fixed_multiplier": tuned.fixed_multiplier,
         "value_weight": tuned.value_weight,
         "pacing": asdict(tuned.settings),
+        "pid": asdict(tuned.pid),
+        "target_cpa": {"target_cpa_usd": tuned.target_cpa_usd, "target_gain": tuned.target_gain},
         "attributed_value": {
             line.name: round(float(v), 5) for line, v in zip(LINES, tuned.attributed_value, strict=True)
         },
