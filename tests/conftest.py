@@ -28,6 +28,17 @@ def one_thread(pytestconfig: pytest.Config) -> Iterator[None]:
     numba.set_num_threads(before)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests leave the user's cache of warmed-up worlds alone; studies use it, as a user would."""
+    if "GAELP_CACHE" in os.environ:
+        yield
+        return
+    os.environ["GAELP_CACHE"] = str(tmp_path_factory.mktemp("warmed"))
+    yield
+    del os.environ["GAELP_CACHE"]
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The data folder that lies beside the repository; its files are never copied into it.

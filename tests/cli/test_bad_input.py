@@ -38,7 +38,6 @@ CASES = {
     ),
     "training worlds to judge on": (["evaluate", "pacing", "--split", "train"], "known: test, validation"),
     "an unknown suite": (["evaluate", "pacing", "--suite", "all"], "known: default"),
-    "a suite of later": (["evaluate", "pacing", "--suite", "families"], "must be default"),
     "a bench of later": (["bench", "learning"], "must be market"),
     "an unknown bench": (["bench", "mraket"], "Did you mean 'market'?"),
     "no saved worlds": (["journeys", "stats", "--run", "nowhere"], "gaelp simulate --out DIR"),

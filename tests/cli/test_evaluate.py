@@ -3,12 +3,20 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from gaelp.core.files import sha256_of
 from gaelp.market.file import load
+from gaelp.worlds.families import FAMILIES
 from gaelp.worlds.registry import write_checkpoint
 from gaelp.worlds.splits import HELDOUT, write_test_worlds
 
 from .conftest import SMALL, Gaelp
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GAELP_CACHE", str(tmp_path / "cache"))
 
 
 def test_policies_are_judged_and_paired_on_the_same_worlds(
@@ -44,16 +52,59 @@ def test_the_leaderboard_comes_as_markdown_with_what_was_flown(
     assert "must not come with --json" in both.err
 
 
-def test_opening_the_test_split_is_noticed(gaelp: Gaelp, market_file: Path, tmp_path: Path) -> None:
-    market = tmp_path / market_file.name
+def test_a_suite_of_families_has_a_leaderboard_each(gaelp: Gaelp, market_file: Path, tmp_path: Path) -> None:
+    sizes = ("--worlds", "2", "--users", "200", "--days", "1", "--runoff-days", "1")
+    command = ("evaluate", "pacing", "fixed", "--market", market_file, "--suite", "families", *sizes)
+    found = gaelp(*command, "--json", "--out", tmp_path / "run").json
+    assert list(found["families"]) == list(FAMILIES)
+    for board in found["families"].values():
+        assert set(board["policies"]) == {"pacing", "fixed"} and set(board["pairs"]) == {"fixed - pacing"}
+    metrics = found["families"]["first_price"]["policies"]["fixed"]
+    assert metrics["gap_closed"] == {"mean": None, "low": None, "high": None}
+    assert {"worst_decile_profit_usd", "probability_of_improvement"} <= set(metrics)
+    per_world = json.loads((tmp_path / "run" / "per_world.json").read_text())
+    assert len(per_world["season_peak"]["fixed"]["spend_usd"]) == 2
+    again = gaelp(*command, "--json", "--executor", "processes", "--workers", "1", "--no-cache").json
+    assert again["families"] == found["families"] and again["policies"] == found["policies"]
+    text = gaelp(*command, "--markdown").out
+    assert "| tracking_outage |" in text and text.count("| policy |") == 1
+    shown = gaelp(*command).out
+    assert "Incremental profit by family" in shown and "poor_identity" in shown
+
+
+def test_the_cache_of_warmed_up_worlds_changes_no_figure(
+    gaelp: Gaelp, market_file: Path, tmp_path: Path
+) -> None:
+    command = ("evaluate", "fixed", "--market", market_file, *SMALL, "--json")
+    first, second, without = gaelp(*command), gaelp(*command), gaelp(*command, "--no-cache")
+    assert first.out == second.out == without.out
+    assert len(list((tmp_path / "cache" / "warmed").iterdir())) == 1
+
+
+def test_the_test_split_stays_sealed_without_the_word_and_is_logged_with_it(
+    gaelp: Gaelp, market_file: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "markets" / HELDOUT).mkdir(parents=True)
+    market = tmp_path / "markets" / market_file.name
     market.write_bytes(market_file.read_bytes())
-    (tmp_path / HELDOUT).mkdir()
-    path = write_test_worlds(load(market), tmp_path / HELDOUT, 2)
+    path = write_test_worlds(load(market), market.parent / HELDOUT, 2)
     (path.parent / "SHA256SUMS").write_text(f"{sha256_of(path)}  {path.name}\n")
     command = ("evaluate", "fixed", "--market", market, *SMALL, "--split", "test", "--out", tmp_path / "run")
-    ran = gaelp(*command, "--json")
-    assert "docs/log.md" in ran.err
-    assert "docs/log.md" in json.loads((tmp_path / "run" / "result.json").read_text())["notice"]
-    assert ran.json["split"] == "test"
-    too_many = gaelp("evaluate", "fixed", "--market", market, "--split", "test", "--worlds", "3")
+    sealed = gaelp(*command, "--json")
+    assert (sealed.code, sealed.out, sealed.err.count("\n")) == (2, "", 1)
+    assert "--yes-open-test" in sealed.err and "once per release" in sealed.err
+    opening = (*command, "--json", "--yes-open-test")
+    unlogged = gaelp(*opening)
+    assert unlogged.code == 2 and "log.md" in unlogged.err and not (tmp_path / "run").exists()
+    log = tmp_path / "docs" / "log.md"
+    log.parent.mkdir()
+    log.write_text("# Log\n")
+    ran = gaelp(*opening)
+    assert ran.json["split"] == "test" and "docs/log.md" in ran.err
+    assert ran.json["notice"] in log.read_text() and "opening 1" in ran.json["notice"]
+    too_many = gaelp(
+        "evaluate", "fixed", "--market", market, "--split", "test", "--worlds", "3", "--yes-open-test"
+    )
     assert too_many.code == 2 and "must be at most 2" in too_many.err
+    refused = gaelp("evaluate", "no_such", "--market", market, "--split", "test", "--yes-open-test")
+    assert refused.code == 2 and log.read_text().count("opening") == 1

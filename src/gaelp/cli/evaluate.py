@@ -1,6 +1,7 @@
 """`gaelp evaluate`: policies on the same worlds of a split, with intervals and paired differences."""
 
 from contextlib import nullcontext
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -23,16 +24,19 @@ from gaelp.cli.console import (
 )
 
 PER_WORLD = "per_world.json"
-_SUITES = ("default",)
 _SPLITS = ("validation", "test")
-_OPENED = "the test split is opened; each opening belongs in docs/log.md with its date, commit and reason"
+_OPEN_ONCE = (
+    "the test split is sealed: it is opened once per release, and each opening is logged in docs/log.md"
+)
 
 
 def evaluate_command(
     policies: Annotated[list[str], typer.Argument(metavar="POLICY...", help="Names or checkpoints' paths.")],
     market: MarketOption = DEFAULT_MARKET,
-    suite: Annotated[str, typer.Option(help="default")] = "default",
-    split: Annotated[str, typer.Option(help="validation or test")] = "validation",
+    suite: Annotated[str, typer.Option(help="default or families")] = "default",
+    split: Annotated[
+        str, typer.Option(help="validation; or test: sealed worlds, opened once per release and logged.")
+    ] = "validation",
     worlds: Annotated[int, typer.Option(help="Worlds of the split.")] = 16,
     users: UsersOption = 10_000,
     days: DaysOption = 30,
@@ -40,33 +44,72 @@ def evaluate_command(
     seed: SeedOption = 0,
     runoff_days: RunoffOption = 60,
     folder: OutOption = None,
+    executor: Annotated[
+        str, typer.Option(help="inline, processes or ray; the figures are the same.")
+    ] = "inline",
+    workers: Annotated[
+        int | None, typer.Option(help="Processes or Ray workers.", show_default="one per core")
+    ] = None,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Live every warm-up instead of keeping the worlds after it.")
+    ] = False,
+    yes_open_test: Annotated[
+        bool, typer.Option("--yes-open-test", help="With --split test: open the sealed worlds and log it.")
+    ] = False,
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print the leaderboard as Markdown, with what was flown.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Judge policies against each other and against the same worlds without our ads."""
+    """Judge policies against each other and against the same worlds without our ads.
+
+    line_oracle, informed and clairvoyant see the truth: yardsticks, not policies that could be flown.
+    """
     from gaelp.core.errors import BadInput
     from gaelp.core.names import require_known
-    from gaelp.evaluation.judge import judge, world_hours
+    from gaelp.evaluation.judge import Terms, judge_families, world_hours
     from gaelp.evaluation.leaderboard import as_markdown, as_table
+    from gaelp.evaluation.suites import (
+        SUITES,
+        board_of,
+        contender,
+        families_markdown,
+        families_table,
+        log_opening,
+    )
     from gaelp.market.file import load
-    from gaelp.worlds.registry import make_policy
-    from gaelp.worlds.runs import RESULT, RunConfig, git_commit, run_folder, write_json
+    from gaelp.worlds.executors import EXECUTORS, checked_workers, make_executor
+    from gaelp.worlds.runs import (
+        RESULT,
+        RunConfig,
+        git_commit,
+        refuse_unless_replaceable,
+        run_folder,
+        write_json,
+    )
     from gaelp.worlds.simulate import ATTRIBUTION, check_sizes, compile_market
     from gaelp.worlds.splits import split_worlds
+    from gaelp.worlds.warmed import default_cache
 
     if markdown and as_json:
         raise BadInput("markdown", markdown, "must not come with --json", "Ask for one of them.")
     check_sizes(worlds=worlds, users=users, days=days, runoff_days=runoff_days, budget=daily_budget_usd)
-    _check_suite(suite)
+    families = SUITES[require_known("suite", suite, SUITES)]
     require_known("split", split, _SPLITS)
+    require_known("executor", executor, EXECUTORS)
+    checked_workers(workers)
+    if split == "test" and not yes_open_test:
+        raise BadInput("split", split, f"needs --yes-open-test; {_OPEN_ONCE}", "Choose by validation worlds.")
     file = load(find_market(market))
-    makers = {label: make_policy(name, file) for label, name in _labels(policies).items()}
+    makers = {label: contender(name, file) for label, name in _labels(policies).items()}
+    if folder:
+        refuse_unless_replaceable(folder)
     chosen = split_worlds(file, split, worlds, seed)
-    notice = _OPENED if split == "test" else None
-    if notice:
-        say(f"notice: {notice}")
+    notice = None
+    if split == "test":  # entered before anything flies
+        command = f"suite {suite}, {worlds} worlds of {users} people, {days} days, seed {seed}"
+        notice = log_opening(file, policies, command, today=datetime.now(UTC).date())
+        say(f"notice: {_OPEN_ONCE}; entered in docs/log.md: {notice}")
     settings: dict[str, Any] = {
         "policies": policies,
         "suite": suite,
@@ -82,19 +125,18 @@ def evaluate_command(
     )
     with run_folder(folder, config) if folder else nullcontext() as run:
         compile_market(file, say)
-        total = world_hours(worlds, len(makers), days, runoff_days)
-        with progress("judging", total, quiet=as_json) as tick:
-            judged = judge(
-                chosen,
-                makers,
-                n_people=users,
-                days=days,
-                runoff_days=runoff_days,
-                daily_budget_usd=daily_budget_usd,
-                seed=seed,
-                tick=tick,
-            )
-        board = judged.board(seed)
+        total = world_hours(worlds, len(makers), days, runoff_days, families)
+        terms = Terms(
+            n_people=users,
+            days=days,
+            runoff_days=runoff_days,
+            daily_budget_usd=daily_budget_usd,
+            seed=seed,
+            cache=None if no_cache else default_cache(),
+        )
+        with progress("judging", total, quiet=as_json) as tick, make_executor(executor, workers) as where:
+            judged = judge_families(chosen, makers, families, terms=terms, tick=tick, executor=where)
+        board = board_of(judged, seed)
         result = {
             **board,
             **settings,
@@ -107,32 +149,25 @@ def evaluate_command(
         }
         if run:
             write_json(run / RESULT, result)
-            write_json(run / PER_WORLD, judged.results)
+            flown = {name: judgement.results for name, judgement in judged.items()}
+            write_json(run / PER_WORLD, flown if board["families"] else next(iter(flown.values())))
     if as_json:
         print_json(result)
         return
     if markdown:
-        flown = (
+        said = (
             f"Means and 95 % intervals over {worlds:,} {split} worlds of {users:,} people of {file.name}"
             f" (`{file.sha256[:12]}`), {days} days and {runoff_days} of run-off, seed {seed},"
             f" commit {(git_commit() or 'unknown')[:12]}."
         )
-        print(f"{as_markdown(board)}\n{flown}", flush=True)
+        by_family = f"\n{families_markdown(board)}" if board["families"] else ""
+        print(f"{as_markdown(board)}{by_family}\n{said}", flush=True)
     else:
         out().print(as_table(board))
+        if board["families"]:
+            out().print(families_table(board))
     if folder:
         say(f"kept in {folder}")
-
-
-def _check_suite(suite: str) -> None:
-    from gaelp.core.errors import BadInput
-    from gaelp.core.names import require_known
-
-    if suite == "families":
-        raise BadInput(
-            "suite", suite, "must be default", "The families of held-out markets arrive in step 2."
-        )
-    require_known("suite", suite, _SUITES)
 
 
 def _labels(policies: list[str]) -> dict[str, str]:

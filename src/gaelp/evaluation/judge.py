@@ -2,26 +2,57 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gaelp.agents.policy import Policy
+from gaelp.core.errors import BadInput
 from gaelp.evaluation.leaderboard import leaderboard
 from gaelp.market.market import Market, World
-from gaelp.worlds.flight import WARM_UP_DAYS, Flight, Tick, fly, make_market, run_off, warm_up
+from gaelp.worlds.executors import Executor, InlineExecutor, shares
+from gaelp.worlds.families import DEFAULT, Family
+from gaelp.worlds.flight import WARM_UP_DAYS, Flight, Tick, fly, panel_budget, run_off
 from gaelp.worlds.tuned import Tuned, tuned_for
 from gaelp.worlds.twins import outcome
+from gaelp.worlds.warmed import WarmCache, warmed
 
 Floats = NDArray[np.float64]
 
 _BYTES_AT_ONCE = 1.2e9
 """Live state of one copy of the worlds flown together.
 
-Four copies exist at most: the snapshot, the twin, a flight and the one before it. With `keep`, the snapshot,
-the twin and one per policy stay for every batch.
+Five copies exist at most: the snapshot, a family's start, its twin, a flight and the one before it. With
+`keep`, the snapshots, the twins and one per policy stay for every batch.
 """
+WORLDS_A_TASK = 8
+"""Worlds that one task of an executor judges; fixed, so the warm-up cache serves any number of workers."""
+
+
+@runtime_checkable
+class Reference(Protocol):
+    """A yardstick that flies worlds by itself, as it sees more than an account shows."""
+
+    name: str
+
+    def fly(
+        self,
+        market: Market,
+        *,
+        traffic: Floats | None,
+        days: int,
+        daily_budget_usd: float | None,
+        seed: int,
+        tuned: Tuned | None,
+        tick: Tick,
+        keep_bids: bool,
+    ) -> Flight:
+        """Fly the worlds, which are changed; the options are those of `worlds.flight.fly`."""
+
+
+Maker = Callable[[], Policy | Reference]
+"""Makes a fresh policy or reference; picklable where an executor is to call it elsewhere."""
 
 
 @dataclass
@@ -47,23 +78,45 @@ class Judgement:
         return leaderboard(self.results, seed=seed)
 
 
-def world_hours(n_worlds: int, n_policies: int, days: int, runoff_days: int) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What all policies of a judgement have in common.
+
+    Attributes:
+        n_people: people per world. days: of the flight. runoff_days: with our ads off, in both twins.
+        daily_budget_usd: per panel; None takes the market's budget a person.
+        seed: for policies that draw. tuned: settings for the brief; None takes the market's own.
+        cache: where warmed-up worlds are kept; None lives every warm-up.
+    """
+
+    n_people: int
+    days: int
+    runoff_days: int = 60
+    daily_budget_usd: float | None = None
+    seed: int = 0
+    tuned: Tuned | None = None
+    cache: WarmCache | None = None
+
+
+def world_hours(
+    n_worlds: int, n_policies: int, days: int, runoff_days: int, families: Sequence[Family] = (DEFAULT,)
+) -> int:
     """World-hours that `judge` will live, for a progress bar's total."""
-    return n_worlds * 24 * (WARM_UP_DAYS + (n_policies + 1) * (days + runoff_days))
+    own_twins = sum(family.changes_market for family in families)
+    twins = own_twins + (own_twins < len(families))
+    lives = n_policies * len(families) + twins
+    return n_worlds * 24 * (WARM_UP_DAYS + lives * (days + runoff_days))
 
 
 def judge(
     worlds: Sequence[World],
-    policies: Mapping[str, Callable[[], Policy]],
+    policies: Mapping[str, Maker],
     *,
-    n_people: int,
-    days: int,
-    runoff_days: int = 60,
-    daily_budget_usd: float | None = None,
-    seed: int = 0,
-    tuned: Tuned | None = None,
+    family: Family = DEFAULT,
     tick: Tick = lambda _: None,
     keep: bool = False,
+    executor: Executor | None = None,
+    **terms: Any,
 ) -> Judgement:
     """Fly every policy on every world and difference it with the worlds' twins.
 
@@ -72,45 +125,55 @@ def judge(
     rivals go on adapting, so it does not depend on the policy and is lived once.
 
     Args:
-        worlds: of one market. policies: name -> function that makes a fresh policy.
-        n_people: people per world. days: of the flight. runoff_days: with our ads off, in both twins.
-        daily_budget_usd: per panel; None takes the market's budget a person.
-        seed: for policies that draw. tuned: settings for the brief; None takes the market's own.
+        worlds: of one market. policies: name -> function that makes a fresh policy or reference.
+        family: of worlds, from the flight's first hour on.
         tick: told the world-hours done. keep: keep flights, twins and snapshots for reports.
+        executor: where to run, `WORLDS_A_TASK` worlds at a time; None runs here, in large batches.
+        terms: the fields of `Terms`.
     """
-    tuned = tuned or tuned_for(worlds[0].file)
-    found: dict[str, list[dict[str, Floats]]] = {name: [] for name in policies}
-    judged = Judgement(results={})
-    for batch in batches(worlds, n_people):
-        market = make_market(batch, n_people)
-        traffic = warm_up(market, tick=tick)
-        twin = market.copy()
-        run_off(twin, days + runoff_days, tick)
-        for name, make in policies.items():
-            flight = fly(
-                market.copy(),
-                make(),
-                days=days,
-                traffic=traffic,
-                daily_budget_usd=daily_budget_usd,
-                seed=seed,
-                tuned=tuned,
-                tick=tick,
-                keep_bids=keep,
-            )
-            run_off(flight.market, runoff_days, tick)
-            found[name].append(outcome(flight, twin, runoff_days))
-            if keep:
-                judged.flights.setdefault(name, []).append(flight)
+    options = Terms(**terms)
+    judged = judge_families(
+        worlds, policies, [family], terms=options, tick=tick, keep=keep, executor=executor
+    )
+    return judged[family.name]
+
+
+def judge_families(
+    worlds: Sequence[World],
+    policies: Mapping[str, Maker],
+    families: Sequence[Family],
+    *,
+    terms: Terms,
+    tick: Tick = lambda _: None,
+    keep: bool = False,
+    executor: Executor | None = None,
+) -> dict[str, Judgement]:
+    """Judge policies in several families of worlds, all from one warm-up; see `judge`.
+
+    Families that leave the market as it is share a twin.
+
+    Returns:
+        {family: its judgement}
+
+    Raises:
+        BadInput: flights are to be kept, and an executor would have to send whole worlds.
+    """
+    if executor is None or isinstance(executor, InlineExecutor):
+        parts = [
+            _judge_batch(batch, policies, families, terms, tick, keep)
+            for batch in batches(worlds, terms.n_people)
+        ]
+    else:
         if keep:
-            judged.twins.append(twin)
-            judged.snapshots.append(market)
-            judged.traffic.append(traffic)
-    judged.results = {
-        name: {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-        for name, parts in found.items()
-    }
-    return judged
+            remedy = "Keep them inline, or do not keep them."
+            raise BadInput("keep", keep, "must be False with an executor", remedy)
+        cut = shares(list(worlds), -(-len(worlds) // WORLDS_A_TASK))
+        each = [
+            world_hours(len(part), len(policies), terms.days, terms.runoff_days, families) for part in cut
+        ]
+        tasks = [(part, dict(policies), list(families), terms) for part in cut]
+        parts = executor.map(_judge_task, tasks, done=lambda place: tick(each[place]))
+    return {family.name: _joined([part[family.name] for part in parts]) for family in families}
 
 
 def batches(worlds: Sequence[World], n_people: int) -> list[list[World]]:
@@ -118,3 +181,105 @@ def batches(worlds: Sequence[World], n_people: int) -> list[list[World]]:
     per_world = 220.0 * n_people
     size = int(max(2, min(len(worlds), _BYTES_AT_ONCE // per_world)))
     return [list(worlds[i : i + size]) for i in range(0, len(worlds), size)]
+
+
+def _judge_task(
+    task: tuple[list[World], dict[str, Maker], list[Family], Terms],
+) -> dict[str, Judgement]:
+    """Judge some worlds in a worker."""
+    worlds, policies, families, terms = task
+    return _judge_batch(worlds, policies, families, terms, lambda _: None, False)
+
+
+def _judge_batch(
+    worlds: Sequence[World],
+    policies: Mapping[str, Maker],
+    families: Sequence[Family],
+    terms: Terms,
+    tick: Tick,
+    keep: bool,
+) -> dict[str, Judgement]:
+    snapshot, traffic = warmed(worlds, terms.n_people, cache=terms.cache, tick=tick)
+    plain_twin: Market | None = None
+    judged = {}
+    for family in families:
+        start = snapshot
+        if family.changes_market:
+            start = snapshot.copy()
+            family.apply(start, start.hour, terms.days)
+        if family.changes_market or plain_twin is None:
+            twin = start.copy()
+            run_off(twin, terms.days + terms.runoff_days, tick)
+            if not family.changes_market:
+                plain_twin = twin
+        else:
+            twin = plain_twin
+        found = Judgement(results={})
+        for name, make in policies.items():
+            flight = _flown(make(), start.copy(), traffic, family, terms, tick, keep)
+            run_off(flight.market, terms.runoff_days, tick)
+            found.results[name] = _sums(flight, twin, start, terms.runoff_days)
+            if keep:
+                found.flights[name] = [flight]
+        if keep:
+            found.twins, found.snapshots, found.traffic = [twin], [start], [traffic]
+        judged[family.name] = found
+    return judged
+
+
+def _flown(
+    policy: Policy | Reference,
+    market: Market,
+    traffic: Floats,
+    family: Family,
+    terms: Terms,
+    tick: Tick,
+    keep: bool,
+) -> Flight:
+    budget = terms.daily_budget_usd
+    if family.budget_factor != 1.0:
+        budget = family.budget_factor * float(panel_budget(market, budget)[0])
+    options: dict[str, Any] = {
+        "traffic": traffic,
+        "days": terms.days,
+        "daily_budget_usd": budget,
+        "seed": terms.seed,
+        "tuned": terms.tuned or tuned_for(market.worlds[0].file),
+        "tick": tick,
+        "keep_bids": keep,
+    }
+    if isinstance(policy, Reference):
+        return policy.fly(market, **options)
+    if family.outage_days is not None:
+        options["dark"] = tuple(24 * min(day, terms.days) for day in family.outage_days)
+    return fly(market, policy, **options)
+
+
+def _sums(flight: Flight, twin: Market, start: Market, runoff_days: int) -> dict[str, Floats]:
+    """Per-world sums: `twins.outcome`, and decisions as they were expected before their last draw.
+
+    Expected ones have the mean of counted ones and less noise; they are not asked when they are booked.
+    """
+    expected = flight.market.books.expected[:, flight.seat]
+    without, before = twin.books.expected[:, flight.seat], start.books.expected[:, flight.seat]
+    return outcome(flight, twin, runoff_days) | {
+        "expected_decisions": expected[:, 0] - before[:, 0],
+        "expected_value_usd": expected[:, 1] - before[:, 1],
+        "incremental_expected_decisions": expected[:, 0] - without[:, 0],
+        "incremental_expected_value_usd": expected[:, 1] - without[:, 1],
+    }
+
+
+def _joined(parts: Sequence[Judgement]) -> Judgement:
+    """Judgements of batches as one, in the order of the worlds."""
+    first = parts[0]
+    return Judgement(
+        results={
+            name: {key: np.concatenate([part.results[name][key] for part in parts]) for key in sums}
+            for name, sums in first.results.items()
+        },
+        flights={name: [flight for part in parts for flight in part.flights[name]] for name in first.flights},
+        twins=[twin for part in parts for twin in part.twins],
+        snapshots=[snapshot for part in parts for snapshot in part.snapshots],
+        traffic=[traffic for part in parts for traffic in part.traffic],
+    )

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from gaelp.core.errors import BadInput
 from gaelp.evaluation.intervals import (
+    UNDEFINED,
     Interval,
     PairedInterval,
     mean_interval,
@@ -37,14 +38,28 @@ METRICS: dict[str, tuple[str, str | None]] = {
     "incremental_cac_usd": ("spend_usd", "incremental_conversions"),
     "incremental_roas": ("incremental_revenue_usd", "spend_usd"),
     "incremental_profit_usd": ("incremental_profit_usd", None),
+    "expected_profit_usd": ("expected_profit_usd", None),
+    "worst_decile_profit_usd": ("incremental_profit_usd", None),
+    "probability_of_improvement": ("better", None),
+    "gap_closed": ("gained", "to_gain"),
     "win_rate": ("wins", "bids"),
     "impression_share": ("impressions", "opportunities"),
 }
+"""Where a sum below is derived or may be missing, the metric is undefined without it:
+
+- `expected_profit_usd`: as the incremental profit, but of decisions as expected before their last draw, and
+  whenever they are booked; less noise.
+- `worst_decile_profit_usd`: mean incremental profit of the worst tenth of worlds.
+- `probability_of_improvement`: share of worlds with more incremental profit than the baseline, a tie is half.
+- `gap_closed`: what a policy gains over the baseline / what the oracle does, in incremental profit.
+"""
 PAIR_METRICS = ("incremental_profit_usd", "incremental_conversions", "incremental_cac_usd")
 LOWER_IS_BETTER = frozenset({"cac_usd", "incremental_cac_usd"})
-NEEDED_SUMS = frozenset(
-    name for pair in METRICS.values() for name in pair if name and name != "incremental_profit_usd"
-)
+_DERIVED = {"incremental_profit_usd", "expected_profit_usd", "better", "gained", "to_gain"}
+NEEDED_SUMS = frozenset(name for pair in METRICS.values() for name in pair if name and name not in _DERIVED)
+EXPECTED_SUM = "incremental_expected_value_usd"
+"""An optional sum; `expected_profit_usd` needs it."""
+ORACLE = "line_oracle"
 REFERENCES = frozenset({"line_oracle", "informed", "clairvoyant"})  # they see truth: yardsticks, no rivals
 FULL_SPEND = 0.9  # a CAC below this spend share is bought by not spending
 
@@ -99,6 +114,7 @@ def leaderboard(
             "must be the same number of worlds for every policy",
             "Fly every policy on the same worlds.",
         )
+    _compare(sums, baseline)
     options = {"level": level, "seed": seed, "n_resamples": n_resamples}
     rivals_of_baseline = [policy for policy in sums if policy != baseline] if baseline in sums else []
     return {
@@ -208,7 +224,7 @@ def format_value(value: float | None, metric: str) -> str:
     if metric.endswith("_usd"):
         digits = 0 if abs(value) >= 100 else 2
         return f"{'-' if value < 0 else ''}${abs(value):,.{digits}f}"
-    if metric.endswith(("_share", "_rate")):
+    if metric.endswith(("_share", "_rate", "_closed")) or metric.startswith("probability_"):
         return f"{100 * value:.1f} %"
     return f"{value:,.2f}" if metric.endswith("roas") else f"{value:,.1f}"
 
@@ -249,7 +265,8 @@ def _checked(policy: str, given: Mapping[str, ArrayLike]) -> dict[str, Floats]:
             f"must also have {', '.join(missing)}",
             "Sum them in each world; incremental ones need the twin with our ads off.",
         )
-    columns = {name: np.asarray(given[name], dtype=np.float64) for name in sorted(NEEDED_SUMS)}
+    names = sorted(NEEDED_SUMS | ({EXPECTED_SUM} & given.keys()))
+    columns = {name: np.asarray(given[name], dtype=np.float64) for name in names}
     for name, values in columns.items():
         if values.ndim != 1 or values.size != columns["spend_usd"].size or not np.isfinite(values).all():
             raise BadInput(
@@ -258,11 +275,57 @@ def _checked(policy: str, given: Mapping[str, ArrayLike]) -> dict[str, Floats]:
                 f"must be one finite number for each of {columns['spend_usd'].size} worlds",
                 "Check the run of the world that lacks it.",
             )
+    if EXPECTED_SUM in columns:
+        columns["expected_profit_usd"] = columns[EXPECTED_SUM] - columns["spend_usd"]
     return columns | {"incremental_profit_usd": columns["incremental_revenue_usd"] - columns["spend_usd"]}
+
+
+def _compare(sums: dict[str, dict[str, Floats]], baseline: str) -> None:
+    """Add to each policy what it gains over the baseline, and what the oracle does, where they were flown."""
+    if baseline not in sums:
+        return
+    least = sums[baseline]["incremental_profit_usd"]
+    for columns in sums.values():
+        gained = columns["incremental_profit_usd"] - least
+        columns["better"] = (gained > 0) + 0.5 * (gained == 0)
+        if ORACLE in sums:
+            columns["gained"] = gained
+            columns["to_gain"] = sums[ORACLE]["incremental_profit_usd"] - least
+
+
+def worst_mean_interval(
+    values: ArrayLike, share: float = 0.1, level: float = 0.95, seed: int = 0, n_resamples: int = 2000
+) -> Interval:
+    """Mean of the lowest `share` of worlds, at least of one, with its percentile bootstrap interval.
+
+    Args:
+        values: (n_worlds,) one finite number per world.
+        share: of the worlds, above 0 and at most 1.
+        level, seed, n_resamples: as `intervals.mean_interval`.
+
+    >>> worst_mean_interval([5.0] * 9 + [-4.0]).mean
+    -4.0
+    """
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    if ordered.size == 0:
+        return UNDEFINED
+    worst = int(np.ceil(share * ordered.size - 1e-9))
+    mean = float(ordered[:worst].mean())
+    if ordered.size == 1:
+        return Interval(mean, None, None)
+    drawn = np.random.default_rng(seed).integers(ordered.size, size=(n_resamples, ordered.size))
+    drawn.partition(worst - 1, axis=1)  # places in the order: the lowest places are the worst worlds
+    means = ordered[drawn[:, :worst]].mean(axis=1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(mean, float(low), float(high))
 
 
 def _interval(sums: dict[str, Floats], metric: str, options: dict[str, Any]) -> Interval:
     numerator, denominator = METRICS[metric]
+    if numerator not in sums:
+        return UNDEFINED
+    if metric == "worst_decile_profit_usd":
+        return worst_mean_interval(sums[numerator], **options)
     if denominator is None:
         return mean_interval(sums[numerator], **options)
     return ratio_of_sums_interval(sums[numerator], sums[denominator], **options)

@@ -112,7 +112,10 @@ class Stated:
 
 @dataclass(frozen=True, kw_only=True)
 class MarketFile:
-    """A checked market: the facts, its parameters as stated, and the rest of the file."""
+    """A checked market: the facts, its parameters as stated, and the rest of the file.
+
+    `tracking` is never written in a file: it is False while a site's tag is down, in worlds that change.
+    """
 
     path: Path
     sha256: str
@@ -136,6 +139,7 @@ class MarketFile:
     queries: dict[str, tuple[str, ...]] = field(default_factory=dict)
     reference_price_usd: dict[str, float] = field(default_factory=dict)
     first_price: tuple[str, ...] = ("display",)
+    tracking: bool = True
 
     @property
     def budget_per_person_usd(self) -> float:
@@ -496,6 +500,7 @@ def compile_rules(market: MarketFile, world_seed: int) -> np.void:
     value_of = {name: stated.value for name, stated in market.parameters.items()}
     rules["n_segments"] = len(market.segments)
     rules["ltv_micros"] = market.ltv_usd * 1e6
+    rules["tracking"] = market.tracking
     rules["first_price"] = [kind in market.first_price for kind in AUCTIONS]
     rules["world_key"] = np.uint64(named_seed("world", world_seed))
     rules["start_hour_of_week"] = market.start.weekday() * 24

@@ -375,12 +375,13 @@ def visit_seat(r, p, books, goodwill, memory, w, person, k, device, landing, con
     m = memory[person, k]
     goodwill[person, k] += r.goodwill_click * r.landing_fit[landing, context]
     p.visited |= np.uint64(1) << np.uint64(k)
-    if (p.devices >> (3 + device)) & 1:
-        m.cookies |= 1 << device
-    if hour - m.last_visit > ENGAGED_WINDOW:
-        m.visits = 0
-    m.visits = min(m.visits + 1, 250)
-    m.last_visit = hour
+    if r.tracking != 0:  # else the site's tag is down: no cookie, nobody joins a list
+        if (p.devices >> (3 + device)) & 1:
+            m.cookies |= 1 << device
+        if hour - m.last_visit > ENGAGED_WINDOW:
+            m.visits = 0
+        m.visits = min(m.visits + 1, 250)
+        m.last_visit = hour
     if m.mail == 0 and uniform(key, _SIGNUP) < r.mail_signup:
         m.mail = 1
     contact(p, hour)

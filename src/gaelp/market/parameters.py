@@ -191,6 +191,7 @@ RULES = np.dtype(
         ("n_segments", "i8"),
         ("ltv_micros", "f8"),
         ("first_price", "i8", len(AUCTIONS)),
+        ("tracking", "i8"),
         ("world_key", "u8"),
         ("start_hour_of_week", "i8"),
         ("start_day_of_year", "i8"),

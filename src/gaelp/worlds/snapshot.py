@@ -26,7 +26,7 @@ from gaelp.market.parameters import RULES
 from gaelp.market.state import DECISION, EVENT, MEMORY, PERSON, TRUTH, Books, Population, Rivals
 from gaelp.worlds.runs import WORLDS, read_json, replacing_folder, write_json
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "manifest.json"
 _PARTS: dict[str, Any] = {"pop": Population, "rivals": Rivals, "books": Books}
 _RECORDS = {
@@ -204,6 +204,7 @@ def _written(file: MarketFile) -> dict[str, Any]:
         "rivals": [asdict(rival) for rival in file.rivals],
         "start": file.start.isoformat(),
         "first_price": file.first_price,
+        "tracking": file.tracking,
     }
 
 
@@ -225,6 +226,7 @@ def _worlds(manifest: dict[str, Any], market: str | Path | None) -> list[World]:
                 rivals=tuple(Rival(**rival) for rival in entry["rivals"]),
                 start=date.fromisoformat(entry["start"]),
                 first_price=tuple(entry["first_price"]),
+                tracking=bool(entry["tracking"]),
             )
         )
     return [World(files[world["file"]], world["seed"]) for world in manifest["worlds"]]

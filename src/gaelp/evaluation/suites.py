@@ -1,0 +1,186 @@
+"""Frozen suites of worlds to judge on, what may be judged on them, and the log of sealed worlds opened.
+
+`default` flies the market as its file states it, `families` ten ways in which it can turn out otherwise.
+"""
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from gaelp import __version__
+from gaelp.agents.policy import Policy
+from gaelp.core.errors import BadInput
+from gaelp.core.files import write_text_atomic
+from gaelp.evaluation.judge import Judgement, Reference
+from gaelp.evaluation.leaderboard import REFERENCES, format_interval, format_value, marks, notes, ranked
+from gaelp.market.file import MarketFile, load
+from gaelp.worlds.families import DEFAULT, FAMILIES, Family
+from gaelp.worlds.registry import make_policy
+from gaelp.worlds.runs import git_commit
+
+SUITES: dict[str, tuple[Family, ...]] = {"default": (DEFAULT,), "families": tuple(FAMILIES.values())}
+"""Families of worlds that a suite judges on, by the suite's name."""
+
+_REFERENCES_MODULE = "gaelp.evaluation.references"
+_OPENINGS = "## Openings of the held-out worlds"
+
+
+@dataclass(frozen=True)
+class NamedPolicy:
+    """Makes a policy or a reference by name, wherever it is called: it can be sent to another process.
+
+    Attributes:
+        name: a policy's name, a checkpoint's path, or one of `leaderboard.REFERENCES`.
+        market: path of the market file that it flies on.
+    """
+
+    name: str
+    market: str
+
+    def __call__(self) -> Policy | Reference:
+        """A fresh one."""
+        return _maker(self.name, self.market)()
+
+
+def contender(name: str, file: MarketFile) -> NamedPolicy:
+    """A maker of a policy or reference, found and checked now.
+
+    Raises:
+        UnknownName: nothing is called that. BadInput: it cannot be used on this market.
+    """
+    named = NamedPolicy(name, str(file.path))
+    named()
+    return named
+
+
+def board_of(judged: Mapping[str, Judgement], seed: int = 0) -> dict[str, Any]:
+    """The leaderboard of a suite, as `gaelp evaluate --json` prints it.
+
+    With several families the policies and pairs on top are of each world's mean over its families, and
+    `families` holds `{family: {"policies": ..., "pairs": ...}}`; a suite of the default alone has none.
+
+    Args:
+        judged: by family. seed: names the resamples.
+    """
+    if list(judged) == [DEFAULT.name]:
+        return judged[DEFAULT.name].board(seed)
+    boards = {name: judgement.board(seed) for name, judgement in judged.items()}
+    families = {
+        name: {"policies": board["policies"], "pairs": board["pairs"]} for name, board in boards.items()
+    }
+    return {**pooled(judged.values()).board(seed), "families": families}
+
+
+def pooled(judgements: Iterable[Judgement]) -> Judgement:
+    """Each world's mean over its families: the worlds stay what is resampled."""
+    found = list(judgements)
+    first = found[0].results
+    return Judgement(
+        results={
+            policy: {
+                key: np.mean([judgement.results[policy][key] for judgement in found], axis=0) for key in sums
+            }
+            for policy, sums in first.items()
+        }
+    )
+
+
+def families_table(board: Mapping[str, Any]) -> Table:
+    """Incremental profit by family and policy for a terminal; the gap closed below it where it is known."""
+    policies = ranked(board)
+    table = Table(
+        title="Incremental profit by family, means per world",
+        caption="\n".join(notes(board)) or None,
+        box=box.SIMPLE_HEAD,
+    )
+    table.add_column("family")
+    for policy in policies:
+        table.add_column(Text(policy + marks(board, policy)), justify="right")
+    for name, found in board["families"].items():
+        cells = [_cell(found["policies"][policy], "\n") for policy in policies]
+        table.add_row(Text(name), *(Text(cell) for cell in cells))
+    return table
+
+
+def families_markdown(board: Mapping[str, Any]) -> str:
+    """The same as a Markdown table."""
+    policies = ranked(board)
+    names = [(policy + marks(board, policy)).replace("|", "\\|") for policy in policies]
+    rows = [["family", *names], ["---", *["---:"] * len(policies)]]
+    for name, found in board["families"].items():
+        rows.append([name, *(_cell(found["policies"][policy], ", ") for policy in policies)])
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
+
+
+def openings_log(file: MarketFile) -> Path:
+    """Where openings of a market's sealed worlds are entered: `docs/log.md` of the market's repository."""
+    return file.path.resolve().parents[1] / "docs" / "log.md"
+
+
+def log_opening(file: MarketFile, policies: Sequence[str], reason: str, *, today: date) -> str:
+    """Enter that the sealed test worlds of a market are opened, before they are.
+
+    Args:
+        file: the market. policies: what is judged. reason: the command, for those who read the log.
+        today: the day.
+
+    Returns:
+        The line entered; it says how often this release has opened them.
+
+    Raises:
+        BadInput: there is no log to enter it in.
+    """
+    log = openings_log(file)
+    if not log.is_file():
+        remedy = "Create it: an opening that is not logged does not count."
+        raise BadInput("log", str(log), "must be a file", remedy)
+    text = log.read_text(encoding="utf-8")
+    release = f"release {__version__} of {file.name} {file.sha256[:12]}"
+    before = sum(release in line for line in text.splitlines())
+    line = (
+        f"- {today.isoformat()}: {release}, opening {before + 1}, commit {(git_commit() or 'unknown')[:12]}:"
+        f" {', '.join(policies)} ({reason})"
+    )
+    head, found, rest = text.partition(_OPENINGS + "\n")
+    if found:
+        kept = rest.lstrip("\n")
+        body = f"{head}{found}\n{line}\n{kept}"
+    else:
+        body = f"{text.rstrip()}\n\n{_OPENINGS}\n\n{line}\n"
+    write_text_atomic(log, body)
+    return line
+
+
+@lru_cache(maxsize=64)
+def _maker(name: str, market: str) -> Callable[[], Any]:
+    if name in REFERENCES:
+        return _references()[name]
+    return make_policy(name, load(market))
+
+
+def _references() -> dict[str, Callable[[], Any]]:
+    """Makers of the references that see truth; imported only where one is asked for."""
+    try:
+        module = importlib.import_module(_REFERENCES_MODULE)
+    except ModuleNotFoundError as error:
+        if error.name != _REFERENCES_MODULE:
+            raise
+        remedy = "Judge without references."
+        raise BadInput("policy", "reference", f"needs {_REFERENCES_MODULE}", remedy) from None
+    found: dict[str, Callable[[], Any]] = module.REFERENCES
+    return found
+
+
+def _cell(metrics: Mapping[str, Any], separator: str) -> str:
+    profit = format_interval(metrics["incremental_profit_usd"], "incremental_profit_usd", separator)
+    gap = metrics["gap_closed"]["mean"]
+    return profit if gap is None else f"{profit}{separator}gap closed {format_value(gap, 'gap_closed')}"
