@@ -13,7 +13,7 @@ import numpy as np
 from gaelp.agents.baselines import FixedPolicy, PacingPolicy
 from gaelp.agents.feedback import PidPolicy, PidSettings, TargetCpaPolicy
 from gaelp.agents.policy import Policy
-from gaelp.control.pacing import PacingSettings, plan_deviation, spend_plan
+from gaelp.control.pacing import PacingSettings, spend_plan
 from gaelp.core.units import MICROS_PER_USD
 from gaelp.core.words import N_LINES
 from gaelp.learning.practice import Practice
@@ -31,7 +31,7 @@ WEIGHT_GRID = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
 STEP_GRID = (0.05, 0.1, 0.2, 0.4, 0.7)
 PID_GRID = ((0.5, 0.02), (1.0, 0.02), (1.0, 0.1), (2.0, 0.1), (2.0, 0.3), (4.0, 0.1), (4.0, 0.3))
 """(kp, ki); a differential gain was of no use against hourly noise."""
-TARGET_GRID = ((8.0, 0.5), (12.0, 0.5), (18.0, 0.5), (27.0, 0.5), (12.0, 1.0), (18.0, 1.0))
+TARGET_GRID = ((12.0, 0.5), (18.0, 0.5), (27.0, 0.5), (40.0, 0.5), (60.0, 0.5), (27.0, 1.0), (40.0, 1.0))
 """(first target in USD of attributed cost per conversion, gain)."""
 
 
@@ -126,17 +126,20 @@ def steadiest_step(
             practice.traffic, flight.daily_budget_usd, days=days, start_hour_of_week=first % 168
         )
         spent = flight.spend_micros.sum(axis=2).reshape(worlds, days, 24) / MICROS_PER_USD
+        # the mean day of all worlds, in budgets: a single hour of a small panel is a handful of clicks
+        budget = flight.daily_budget_usd[:, None, None]
+        off = (spent / budget).mean(axis=(0, 1)) - (plan.hourly_usd / budget).mean(axis=(0, 1))
         rows.append(
             {
                 "value": step,
-                "plan_deviation": round(float(plan_deviation(spent, plan).mean()), 4),
+                "mean_day_deviation": round(float(np.abs(off).sum() / 2.0), 4),
                 "spend_share": round(float(scores.spend_share[0]), 4),
                 "profit_usd": round(float(scores.profit_usd[0]), 2),
             }
         )
         say(f"pacing step {rows[-1]}")
     evidence["pacing step"] = rows
-    return float(min(rows, key=lambda row: row["plan_deviation"])["value"])
+    return float(min(rows, key=lambda row: row["mean_day_deviation"])["value"])
 
 
 def attributed_value(flight: Flight, runoff_days: int) -> np.ndarray:
