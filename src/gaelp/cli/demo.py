@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from gaelp.worlds.flight import Tick
 
 REPORT = "report.html"
+BASELINES = ("random", "fixed", "pid", "target_cpa", "pacing")
+YARDSTICKS = ("line_oracle", "informed")
 RUNOFF_DAYS = 60
 MOST_REPLAYED = 8
 """Worlds in which channels are switched off one by one: seven more flights of each."""
@@ -39,8 +41,9 @@ GAELP is a flight simulator for advertising budgets. This demo
      rivals and luck;
   2. trains `static_lines`, a bid multiplier per campaign line, for about {minutes:g} minute(s): each round
      flies {tries} settings and plain pacing on every training world, {flights} flights;
-  3. flies it beside `random`, `fixed` and {pacing} for {days} days on {worlds} validation worlds of
-     {users:,} people that training never saw;
+  3. flies it beside `random`, `fixed`, `pid`, the platform's own bidder (`target_cpa`), {pacing} and
+     two yardsticks that see the truth for {days} days on {worlds} validation worlds of {users:,} people
+     that training never saw;
   4. flies every world again with our ads off and the same luck: the difference is what the ads caused;
   5. writes a report you can open without a network.
 """
@@ -62,9 +65,9 @@ def demo_command(
     from gaelp.evaluation.leaderboard import as_table
     from gaelp.evaluation.report import write
     from gaelp.evaluation.story import refusals
+    from gaelp.evaluation.suites import contender
     from gaelp.learning import static_lines
     from gaelp.market.file import load
-    from gaelp.worlds.registry import make_policy
     from gaelp.worlds.runs import RESULT, RunConfig, run_folder, write_json
     from gaelp.worlds.simulate import check_sizes, compile_market
     from gaelp.worlds.splits import split_worlds
@@ -117,7 +120,7 @@ def demo_command(
             )
             shown.update(task, completed=60.0 * minutes)
 
-            policies = {name: make_policy(name, file) for name in ("random", "fixed", "pacing")}
+            policies: dict[str, Any] = {name: contender(name, file) for name in (*BASELINES, *YARDSTICKS)}
             policies["static_lines"] = lambda: tuned.pacing(found["line_multiplier"])
             judging = shown.add_task(
                 "Judging on validation worlds", total=world_hours(worlds, len(policies), days, RUNOFF_DAYS)

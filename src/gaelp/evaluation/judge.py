@@ -248,8 +248,8 @@ def _flown(
         "tick": tick,
         "keep_bids": keep,
     }
-    if isinstance(policy, Reference):
-        return policy.fly(market, **options)
+    if isinstance(policy, Reference):  # bids per opportunity leave no controls to replay
+        return policy.fly(market, **options | {"keep_bids": False})
     if family.outage_days is not None:
         options["dark"] = tuple(24 * min(day, terms.days) for day in family.outage_days)
     return fly(market, policy, **options)

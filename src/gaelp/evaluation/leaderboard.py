@@ -75,7 +75,7 @@ COLUMNS = {
     "win_rate": "win rate",
     "impression_share": "impression share",
 }
-_WIDE_ONLY = ("roas", "win_rate", "impression_share")  # the last of COLUMNS
+_WIDE_ONLY = ("incremental_roas", "roas", "win_rate", "impression_share")  # not in a terminal
 
 
 def leaderboard(
@@ -183,13 +183,16 @@ def notes(board: Mapping[str, Any]) -> list[str]:
 def as_table(board: Mapping[str, Any]) -> Table:
     """The leaderboard for a terminal, without the columns that would not fit there."""
     table = Table(
-        title="Leaderboard: means per world, intervals below them",
+        title="Leaderboard: incremental means per world, intervals below them",
         caption="\n".join(notes(board)) or None,
         box=box.SIMPLE_HEAD,
+        padding=(0, 0),
     )
-    shown = list(COLUMNS)[: -len(_WIDE_ONLY)]
-    for column in ("policy", *(COLUMNS[metric].replace(" ", "\n", 1) for metric in shown)):
-        table.add_column(column, justify="left" if column == "policy" else "right")
+    shown = [metric for metric in COLUMNS if metric not in _WIDE_ONLY]
+    headings = [COLUMNS[metric].removeprefix("incremental ").replace(" ", "\n", 1) for metric in shown]
+    table.add_column("policy", no_wrap=True)
+    for heading in headings:
+        table.add_column(heading.replace("conversions", "conver-\nsions"), justify="right", overflow="fold")
     for policy, *cells in _rows(board, shown, separator="\n"):
         table.add_row(Text(policy), *(Text(cell) for cell in cells))
     return table

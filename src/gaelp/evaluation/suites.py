@@ -176,7 +176,7 @@ def _references() -> dict[str, Callable[[], Any]]:
             raise
         remedy = "Judge without references."
         raise BadInput("policy", "reference", f"needs {_REFERENCES_MODULE}", remedy) from None
-    found: dict[str, Callable[[], Any]] = module.REFERENCES
+    found: dict[str, Callable[[], Any]] = module.REFERENCE_POLICIES
     return found
 
 
