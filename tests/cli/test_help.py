@@ -15,7 +15,7 @@ code = run(sys.argv[1:])
 print("heavy:", *[name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)
 sys.exit(code)
 """
-COMMANDS = ("simulate", "evaluate", "bench", "journeys", "doctor", "train", "demo")
+COMMANDS = ("simulate", "evaluate", "bench", "journeys", "doctor", "train", "demo", "plan")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["simulate", "--help"], ["--version"]])

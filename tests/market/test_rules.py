@@ -436,3 +436,15 @@ def test_regions_add_up_to_the_report(market_file):
         market.advance(controls)
     geo = market.books.geo[0, 0].sum(axis=0)
     np.testing.assert_array_equal(geo, market.books.report[0, 0][:, [IMPRESSIONS, CLICKS, SPEND]])
+
+
+def test_a_region_held_out_gets_no_ad_and_no_mail(market_file):
+    market = Market([World(market_file, 9)], n_people=3_000)
+    controls = empty_controls(1, 1)
+    controls.bid[:] = 5.0
+    controls.region[:, :, ::2] = 0.0
+    for _ in range(24 * 20):
+        market.advance(controls)
+    shown = market.books.geo[0, 0, :, :, 0]
+    assert (shown[::2] == 0).all()
+    assert shown[1::2, EMAIL_LINE].sum() > 0

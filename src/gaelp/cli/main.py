@@ -15,6 +15,7 @@ from gaelp.cli.demo import demo_command
 from gaelp.cli.doctor import doctor_command
 from gaelp.cli.evaluate import evaluate_command
 from gaelp.cli.journeys import journeys_app
+from gaelp.cli.plan import plan_app
 from gaelp.cli.simulate import simulate_command
 from gaelp.cli.train import train_command
 from gaelp.core.errors import GaelpError
@@ -52,6 +53,7 @@ app.command("evaluate")(evaluate_command)
 app.command("bench")(bench_command)
 app.command("doctor")(doctor_command)
 app.add_typer(journeys_app, name="journeys")
+app.add_typer(plan_app, name="plan")
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

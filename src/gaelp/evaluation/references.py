@@ -20,6 +20,7 @@ from gaelp.core.errors import BadInput
 from gaelp.core.units import MICROS_PER_USD
 from gaelp.core.words import EMAIL_LINE, LINES, N_LINES, SOCIAL_LINE, Audience, Stage
 from gaelp.evaluation.lift import keep_within, moments_of, noise_draws, price
+from gaelp.market.file import load
 from gaelp.market.market import Market
 from gaelp.market.state import SPEND, Rivals
 from gaelp.observation.view import View
@@ -29,11 +30,13 @@ from gaelp.worlds.flight import (
     Tick,
     fly,
     make_brief,
+    make_market,
     open_account,
     panel_budget,
     reference_prices,
     run_off,
 )
+from gaelp.worlds.splits import plain_worlds
 from gaelp.worlds.tuned import Tuned, tuned_for
 
 Floats = NDArray[np.float64]
@@ -483,3 +486,15 @@ REFERENCE_POLICIES: dict[str, Callable[[], LineOracle | Informed]] = {
     "clairvoyant": Clairvoyant,
 }
 """Name on the leaderboard -> maker of a fresh reference."""
+
+
+def compile_all(market: str) -> None:
+    """Compile every kernel that references need, by flying each for a day over a few people.
+
+    Args:
+        market: path of the market file.
+    """
+    file = load(market)
+    for make in REFERENCE_POLICIES.values():
+        worlds = make_market(plain_worlds(file, 1, 0), 50)
+        make().fly(worlds, traffic=None, days=1, keep_bids=False)

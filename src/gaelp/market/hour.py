@@ -706,6 +706,8 @@ def mailbox(r, p, pop, books, controls, w, person, k, key, hour):
     m = memory[person, k]
     books.report[w, k, EMAIL_LINE, OPPORTUNITIES] += 1
     bid = controls.bid[w, k, EMAIL_LINE]
+    if not controls.region[w, k, p.region] > 0.0:
+        return 0.0, False
     if bid < r.mail_cost_usd or hour - m.last_mail < r.mail_gap_hours:
         return 0.0, False
     cost = int(r.mail_cost_usd * 1e6 + 0.5)
