@@ -51,7 +51,10 @@ def test_the_demo_keeps_a_run_and_prints_its_leaderboard(
     monkeypatch.chdir(tmp_path)  # a market is found by its name from anywhere, and an earlier run is replaced
     again = gaelp("demo", "--market", "family_safety", *TINY, "--out", folder, "--json")
     assert json.loads((folder / "result.json").read_text()) == again.json
-    assert set(again.json["policies"]) == {"random", "fixed", "pacing", "static_lines"}
+    assert set(again.json["policies"]) == {
+        *("random", "fixed", "pid", "target_cpa", "pacing", "static_lines"),
+        *("line_oracle", "informed"),
+    }
     assert again.json["seconds"] > 0
 
 

@@ -38,7 +38,7 @@ def test_no_arguments_show_the_help(gaelp: Gaelp) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_its_json_flag(gaelp: Gaelp, command: str) -> None:
-    sub = ["stats"] if command == "journeys" else []
+    sub = {"journeys": ["stats"], "plan": ["proof"]}.get(command, [])
     shown = gaelp(command, *sub, "--help")
     assert shown.code == 0 and "--json" in shown.out
 

@@ -220,7 +220,7 @@ def test_references_are_imported_only_when_they_are_asked_for(monkeypatch):
 
 
 class Module:
-    REFERENCES: ClassVar = {"line_oracle": Oracle}
+    REFERENCE_POLICIES: ClassVar = {"line_oracle": Oracle}
 
 
 def test_each_opening_of_the_sealed_worlds_is_a_line_of_the_log(tmp_path):

@@ -142,7 +142,7 @@ def log_opening(file: MarketFile, policies: Sequence[str], reason: str, *, today
     log = openings_log(file)
     if not log.is_file():
         remedy = "Create it: an opening that is not logged does not count."
-        raise BadInput("log", str(log), "must be a file", remedy)
+        raise BadInput("docs/log.md", str(log), "must be a file", remedy)
     text = log.read_text(encoding="utf-8")
     release = f"release {__version__} of {file.name} {file.sha256[:12]}"
     before = sum(release in line for line in text.splitlines())
