@@ -41,6 +41,7 @@ def view(hour=0, n_worlds=3, spend=0.0):
         hour_of_week=hour % 168,
         day_of_year=hour // 24,
         spend_usd=zero + spend / N_LINES,
+        cost_usd=zero + spend / N_LINES,
         spend_today_usd=np.full(n_worlds, spend),
         spend_month_usd=np.full(n_worlds, spend),
         clicks=zero,
@@ -125,3 +126,11 @@ def test_target_cpa_moves_its_target_once_a_day_by_at_most_a_fifth():
     policy.start(brief())
     spent = [policy.act(view(hour, spend=50.0 / 24)).target_cpa_usd[0, 0] for hour in range(25)]
     assert spent[-1] < 20.0, "a budget spent to the last cent may have been spent too early"
+
+
+def test_a_budget_out_of_reach_does_not_drive_the_target_away():
+    policy = TargetCpaPolicy(target_usd=40.0, gain=1.0)
+    policy.start(brief())
+    for hour in range(24 * 60):
+        proposed = policy.act(view(hour))
+    assert proposed.target_cpa_usd.max() == pytest.approx(10.0 * 100.0)

@@ -92,12 +92,15 @@ def test_the_split_into_batches_changes_nothing(judged, monkeypatch):
     same(cut.results, judged["crisis_wave"].results)
 
 
-def test_processes_judge_as_one_does(judged, monkeypatch, cache):
+@pytest.mark.parametrize("name", ["processes", pytest.param("ray", marks=pytest.mark.slow)])
+def test_processes_judge_as_one_does(judged, monkeypatch, cache, name):
+    if name == "ray":
+        pytest.importorskip("ray")
     monkeypatch.setattr(module, "WORLDS_A_TASK", 2)
     named = {name: maker for name, maker in POLICIES.items() if isinstance(maker, NamedPolicy)}
     ticks = []
     families = [DEFAULT, *CHOSEN]
-    with make_executor("processes", 2) as executor:
+    with make_executor(name, 2) as executor:
         terms = replace(TERMS, cache=cache)
         options = {"terms": terms, "executor": executor}
         found = judge_families(WORLDS, named, families, tick=ticks.append, **options)
@@ -138,17 +141,12 @@ def test_expected_decisions_are_those_of_this_run_and_of_the_difference_to_its_t
     assert 100 < worth < 260
 
 
-def test_a_dark_stretch_is_cut_to_the_flight(monkeypatch):
-    asked = []
-
-    def spy(market, policy, **options):
-        asked.append(options.get("dark"))
-        return fly(market, policy, **options)
-
-    monkeypatch.setattr(module, "fly", spy)
-    short = replace(FAMILIES["tracking_outage"], outage_days=(1, 20))
-    judge(WORLDS[:1], {"fixed": POLICIES["fixed"]}, family=short, n_people=50, days=2, runoff_days=0)
-    assert asked == [(24, 48)]
+def test_an_outage_ends_with_the_flight():
+    dark = replace(FAMILIES["tracking_outage"], outage_days=(0, 20))
+    options = {"n_people": 50, "days": 2, "runoff_days": 1, "keep": True}
+    judged = judge(WORLDS[:1], {"fixed": POLICIES["fixed"]}, family=dark, **options)
+    end = judged.flights["fixed"][0].market
+    assert end.rules["tracking"].all() and not end.pending_changes
 
 
 def test_the_gap_closed_is_the_share_of_what_the_oracle_gains():
@@ -210,13 +208,11 @@ def test_references_are_imported_only_when_they_are_asked_for(monkeypatch):
         raise ModuleNotFoundError(name=name)
 
     monkeypatch.setattr(suites.importlib, "import_module", missing)
-    suites._maker.cache_clear()
     suites.contender("pacing", FILE)
     with pytest.raises(BadInput, match=r"needs gaelp\.evaluation\.references"):
         suites.contender("line_oracle", FILE)
     monkeypatch.setattr(suites.importlib, "import_module", lambda name: Module)
     assert suites.contender("line_oracle", FILE)().name == "line_oracle"
-    suites._maker.cache_clear()
 
 
 class Module:

@@ -448,3 +448,19 @@ def test_a_region_held_out_gets_no_ad_and_no_mail(market_file):
     shown = market.books.geo[0, 0, :, :, 0]
     assert (shown[::2] == 0).all()
     assert shown[1::2, EMAIL_LINE].sum() > 0
+
+
+def test_the_hour_of_a_change_is_listed_by_the_new_rules(market_file):
+    market = Market([World(market_file, 3)], n_people=500)
+    quiet = market_file.with_values(
+        {"activity_per_day": 0.5 * market_file.parameters["activity_per_day"].value}
+    )
+    market.change([quiet], at=12)
+    controls = empty_controls(1, 1)
+    for _ in range(12):
+        market.advance(controls)
+    listed = market.opportunities()
+    before = market.books.activity[0, :4].sum()
+    market.advance(controls, opportunity_bids=np.full((len(listed), 1), -np.inf))
+    assert market.books.activity[0, :4].sum() - before == len(listed)
+    assert market.pending_changes == ()

@@ -195,3 +195,32 @@ def test_the_environment_is_known_whichever_is_imported_first(order):
 def test_importing_gaelp_imports_nothing_heavy():
     code = "import sys, gaelp\nassert not {'gymnasium', 'numba', 'numpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_misuse_is_named():
+    env = make().unwrapped
+    with pytest.raises(BadInput, match="reset first"):
+        env.step(STILL)
+    env.reset(seed=1)
+    with pytest.raises(BadInput, match="worlds by lines"):
+        env.step(np.zeros(3))
+    with pytest.raises(BadInput, match="CampaignParallelEnv"):
+        make(n_seats=2)
+    with pytest.raises(BadInput, match="2 entries"):
+        vector(2).reset(seed=[])
+
+
+def test_actions_are_clipped_and_mail_is_on_or_off():
+    env = make(users=500)
+    found = {}
+    for name, mail, size in (("still", 0.0, 0.0), ("off", -1.0, 0.0), ("large", 1.0, 9.0), ("one", 1.0, 1.0)):
+        env.reset(seed=4)
+        action = np.full(N_LINES, size, np.float32)
+        action[-1] = mail
+        before = env.unwrapped.campaign.market.books.report.copy()
+        for _ in range(24):
+            env.unwrapped.step(action)
+        found[name] = (env.unwrapped.campaign.market.books.report - before)[0, 0, :, 3]
+    assert found["still"][-1] > 0
+    assert found["off"][-1] == 0
+    np.testing.assert_array_equal(found["large"], found["one"])

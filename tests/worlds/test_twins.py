@@ -7,15 +7,16 @@ import pytest
 
 from gaelp.agents.baselines import FixedPolicy
 from gaelp.control.controls import ProposedControls
+from gaelp.control.delivery import META
 from gaelp.core.errors import BadInput
 from gaelp.core.words import LINES, N_LINES, Channel
 from gaelp.market.file import load
 from gaelp.market.market import Market
-from gaelp.market.state import SPEND
+from gaelp.market.state import SPEND, empty_controls
 from gaelp.observation.view import View
 from gaelp.worlds.flight import Flight, fly_together, make_market, run_off
 from gaelp.worlds.splits import plain_worlds
-from gaelp.worlds.twins import ALL_LINES, replay
+from gaelp.worlds.twins import ALL_LINES, outcome, replay
 
 MARKET = "markets/family_safety.toml"
 DAYS = 3
@@ -137,3 +138,44 @@ def test_the_budget_that_a_silent_line_frees_stays_unspent() -> None:
     twin = replay(snapshot, flight, lines_off=off, runoff_days=0)
     spent = twin.books.report[:, 0, :, SPEND].sum(axis=1)
     assert (spent + freed <= DAYS * budget * 1e6).all()
+
+
+@pytest.mark.parametrize("day", [0, 1])
+def test_silent_rivals_stay_silent_when_rules_change(flown: tuple[Market, list[Flight]], day: int) -> None:
+    snapshot, _ = flown
+    start = snapshot.copy()
+    files = [world.file for world in start.worlds]
+    start.change(files, at=start.hour + 24 * day)
+    flights = fly_together(start.copy(), [FixedPolicy(), FixedPolicy()], days=2, traffic=None)
+    twin = replay(start, flights, rivals_off=range(5), rivals_learn=True, runoff_days=0)
+    assert (twin.rivals.report == 0).all() or (twin.rivals.spent == 0).all()
+    assert (twin.rivals.active == 0).all()
+
+
+def test_a_weekly_limit_does_not_hand_freed_budget_on() -> None:
+    snapshot = make_market(plain_worlds(load(MARKET), 2, 7), 600)
+    days = 9
+    policy = FixedPolicy(multiplier=3.0)
+    flight = fly_together(
+        snapshot.copy(), [policy], days=days, traffic=None, daily_budget_usd=1.0, delivery=META
+    )[0]
+    off = np.array([line.channel is Channel.SOCIAL for line in LINES])
+    twin = replay(snapshot, flight, lines_off=off, runoff_days=0)
+    others = flight.spend_micros[..., ~off].sum(axis=(1, 2))
+    spent = twin.books.report[:, 0, :, SPEND].sum(axis=1)
+    assert (spent <= 1.02 * others).all()
+
+
+def test_an_outcome_counts_the_sales_of_the_flights_own_seat(flown: tuple[Market, list[Flight]]) -> None:
+    _, flights = flown
+    for flight in flights:
+        made = [flight.market.decisions(w) for w in range(2)]
+        ours = [int((m["brand"][m["hour"] >= flight.start] == flight.seat).sum()) for m in made]
+        np.testing.assert_array_equal(outcome(flight, None, 2)["decisions"], ours)
+
+
+def test_a_flight_begins_at_midnight() -> None:
+    market = make_market(plain_worlds(load(MARKET), 1, 7), 50)
+    market.advance(empty_controls(1, 1))
+    with pytest.raises(BadInput, match="first of a day"):
+        fly_together(market, [FixedPolicy()], days=1, traffic=None)

@@ -72,6 +72,10 @@ class PidPolicy:
         return propose(bid, brief.daily_budget_usd)
 
 
+HIGHEST_TARGET = 10.0
+"""Largest target of `target_cpa`, in CAC targets: a budget out of reach drives it no further."""
+
+
 @dataclass
 class TargetCpaPolicy:
     """Leaves bidding to the platform under one target for all lines, moved once a day to spend the budget.
@@ -103,7 +107,8 @@ class TargetCpaPolicy:
             step = np.clip(missing**self.gain, 1.0 / self.most_move, self.most_move)
             # a budget that was spent to the last cent may have been spent too early: ask for less
             step = np.where(self._spent >= 0.995 * brief.daily_budget_usd, 1.0 / self.most_move**0.5, step)
-            self._target = self._target * step
+            most = HIGHEST_TARGET * brief.cac_target_usd
+            self._target = np.clip(self._target * step, 0.01 * brief.cac_target_usd, most)
             self._spent[:] = 0.0
         bid = np.zeros((brief.n_worlds, N_LINES))
         bid[:, EMAIL_LINE] = brief.reference_price_usd[EMAIL_LINE]

@@ -171,10 +171,12 @@ def evaluate_command(
 
 
 def _labels(policies: list[str]) -> dict[str, str]:
-    """Short names for the table, the full ones where two would be equal."""
-    from gaelp.worlds.registry import policy_label
+    """Short names for the table, the full ones where two would be equal or one is a known policy's."""
+    from gaelp.evaluation.leaderboard import REFERENCES
+    from gaelp.worlds.registry import POLICIES, policy_label
 
-    short = [policy_label(name) for name in policies]
+    reserved = {*POLICIES, *REFERENCES}
+    short = [policy_label(name, reserved) for name in policies]
     return {
         (label if short.count(label) == 1 else name): name
         for label, name in zip(short, policies, strict=True)

@@ -11,7 +11,7 @@ from gaelp.agents.policy import Policy
 from gaelp.core.errors import BadInput
 from gaelp.evaluation.leaderboard import leaderboard
 from gaelp.market.market import Market, World
-from gaelp.worlds.executors import Executor, InlineExecutor, shares
+from gaelp.worlds.executors import Executor, InlineExecutor
 from gaelp.worlds.families import DEFAULT, Family
 from gaelp.worlds.flight import WARM_UP_DAYS, Flight, Tick, fly, panel_budget, run_off
 from gaelp.worlds.tuned import Tuned, tuned_for
@@ -23,11 +23,16 @@ Floats = NDArray[np.float64]
 _BYTES_AT_ONCE = 1.2e9
 """Live state of one copy of the worlds flown together.
 
-Five copies exist at most: the snapshot, a family's start, its twin, a flight and the one before it. With
-`keep`, the snapshots, the twins and one per policy stay for every batch.
+At least `WORLDS_A_TASK` worlds fly together. Five copies exist at most: the snapshot, a family's start, its
+twin, a flight and the one before it. With `keep`, the snapshots, the twins and one per policy stay for every
+batch.
 """
 WORLDS_A_TASK = 8
-"""Worlds that one task of an executor judges; fixed, so the warm-up cache serves any number of workers."""
+"""Worlds that one task of an executor judges; fixed, so the warm-up cache serves any number of workers.
+
+Inline batches are multiples of it: `line_oracle` lets worlds learn from each other within groups of this many
+consecutive ones, and the groups must be the same wherever they fly.
+"""
 
 
 @runtime_checkable
@@ -167,7 +172,7 @@ def judge_families(
         if keep:
             remedy = "Keep them inline, or do not keep them."
             raise BadInput("keep", keep, "must be False with an executor", remedy)
-        cut = shares(list(worlds), -(-len(worlds) // WORLDS_A_TASK))
+        cut = _cut(worlds, WORLDS_A_TASK)
         each = [
             world_hours(len(part), len(policies), terms.days, terms.runoff_days, families) for part in cut
         ]
@@ -177,9 +182,17 @@ def judge_families(
 
 
 def batches(worlds: Sequence[World], n_people: int) -> list[list[World]]:
-    """Split worlds into batches small enough to copy; results do not depend on the split."""
+    """Split worlds into batches small enough to copy, cut at multiples of `WORLDS_A_TASK` only.
+
+    Results of policies do not depend on the split; those of `line_oracle` belong to groups of
+    `WORLDS_A_TASK`, which no batch divides.
+    """
     per_world = 220.0 * n_people
-    size = int(max(2, min(len(worlds), _BYTES_AT_ONCE // per_world)))
+    groups = max(1, int(_BYTES_AT_ONCE // (per_world * WORLDS_A_TASK)))
+    return _cut(worlds, groups * WORLDS_A_TASK)
+
+
+def _cut(worlds: Sequence[World], size: int) -> list[list[World]]:
     return [list(worlds[i : i + size]) for i in range(0, len(worlds), size)]
 
 
@@ -250,8 +263,6 @@ def _flown(
     }
     if isinstance(policy, Reference):  # bids per opportunity leave no controls to replay
         return policy.fly(market, **options | {"keep_bids": False})
-    if family.outage_days is not None:
-        options["dark"] = tuple(24 * min(day, terms.days) for day in family.outage_days)
     return fly(market, policy, **options)
 
 

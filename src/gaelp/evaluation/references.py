@@ -19,6 +19,7 @@ from gaelp.control.pacing import DualPacer, PacingSettings
 from gaelp.core.errors import BadInput
 from gaelp.core.units import MICROS_PER_USD
 from gaelp.core.words import EMAIL_LINE, LINES, N_LINES, SOCIAL_LINE, Audience, Stage
+from gaelp.evaluation.judge import WORLDS_A_TASK
 from gaelp.evaluation.lift import keep_within, moments_of, noise_draws, price
 from gaelp.market.file import load
 from gaelp.market.market import Market
@@ -114,18 +115,25 @@ class LineOracle:
     Its ads show what truth recommends (`best_dress`). Under one budget the best bid of a line is proportional
     to what one more of its impressions (or clicks) is worth, less the shade that its auction asks for. The
     value model of `lift` tells that worth for every auction of a flight; log multipliers are its means by
-    world and line, shrunk towards those of all worlds. It is measured at pacing's operating point and once
-    more at the new one, and paired flights say whether half the way would be better. All of it happens on
-    copies of the flight's own start with other luck.
+    world and line, shrunk towards those of the world's group. It is measured at pacing's operating point and
+    once more at the new one, and paired flights say whether half the way would be better. All of it happens
+    on copies of the flight's own start with other luck.
+
+    Worlds learn from each other only within their group: `pool` consecutive worlds in the order given, the
+    last group maybe fewer. So a figure belongs to its group, and not to how many groups fly at a time: worlds
+    0 to 7 alone come out as they do among more. `judge` cuts worlds at multiples of the default `pool` only.
 
     Attributes:
         days, runoff_days: of a measuring flight.
-        found: what was measured, for reports; filled by `fly`.
+        pool: worlds of a group.
+        found: what was measured, for reports; filled by `fly`. `log_factor` (n_worlds, n_lines); by group
+            `kept` (n_groups, n_paid), `gains_usd` (n_groups, 1 + n_steps) and `step` (n_groups,).
     """
 
     name: str = "line_oracle"
     days: int = 30
     runoff_days: int = 30
+    pool: int = WORLDS_A_TASK
     found: dict[str, Any] = field(default_factory=dict)
 
     def fly(
@@ -155,41 +163,47 @@ class LineOracle:
     def measure(self, market: Market, tuned: Tuned, options: dict[str, Any]) -> Floats:
         """(n_worlds, n_lines) log multipliers; the market is not changed."""
         moments = moments_of(market.rules)
+        groups = self._groups(market.n_worlds)
         log_factor = np.zeros((market.n_worlds, N_LINES))
-        kept = np.zeros(EMAIL_LINE)
+        kept: list[Floats] = []
         bids = _plain_bids(market, tuned)
         for turn in range(_ROUNDS):
-            measured, noise, spend = self._worth(
+            looked = self._looks(
                 other_luck(market, 60 + 60 * turn),
                 _paced(tuned, np.exp(log_factor), self.name, best_dress(market)),
                 options,
                 moments,
             )
-            wanted, kept = shrunk(measured - np.log(bids[:EMAIL_LINE]), noise)
-            weight = spend / np.maximum(spend.sum(axis=1, keepdims=True), 1e-9)
-            wanted -= (weight * wanted).sum(axis=1, keepdims=True)  # the pacer finds the scale
-            log_factor[:, :EMAIL_LINE] = np.clip(wanted, -_LARGEST, _LARGEST)
+            kept = []
+            for group in groups:
+                measured, noise, spend = looked.of(group)
+                wanted, own = shrunk(measured - np.log(bids[:EMAIL_LINE]), noise)
+                weight = spend / np.maximum(spend.sum(axis=1, keepdims=True), 1e-9)
+                wanted -= (weight * wanted).sum(axis=1, keepdims=True)  # the pacer finds the scale
+                log_factor[group, :EMAIL_LINE] = np.clip(wanted, -_LARGEST, _LARGEST)
+                kept.append(own)
         start = other_luck(market, weeks=60 + 60 * _ROUNDS)
-        scores = [self._profit(start, tuned, step * log_factor, options) for step in (0.0, *_STEPS)]
-        gains = [float((score - scores[0]).mean()) for score in scores]
-        # what truth recommends, unless luck of its own says clearly that less is better
-        step = 1.0
-        for tried, score in zip(_STEPS, scores[1:], strict=True):
-            ahead = score - scores[1 + _STEPS.index(1.0)]
-            error = float(ahead.std(ddof=1)) / ahead.size**0.5 if ahead.size > 1 else np.inf
-            step = tried if ahead.mean() > 2.0 * error and ahead.mean() > 0.0 else step
-        self.found = {"log_factor": log_factor, "kept": kept, "gains_usd": gains, "step": step}
-        return step * log_factor
+        scores = np.array([self._profit(start, tuned, step * log_factor, options) for step in (0.0, *_STEPS)])
+        steps, gains = [], []
+        for group in groups:
+            score = scores[:, group].copy()
+            steps.append(_step(score[1:]))
+            gains.append((score - score[0]).mean(axis=1))
+        self.found = {
+            "log_factor": log_factor,
+            "kept": np.array(kept),
+            "gains_usd": np.array(gains),
+            "step": np.array(steps),
+        }
+        return np.repeat(steps, self.pool)[: market.n_worlds, None] * log_factor
 
-    def _worth(
+    def _groups(self, n_worlds: int) -> list[slice]:
+        return [slice(i, min(i + self.pool, n_worlds)) for i in range(0, n_worlds, self.pool)]
+
+    def _looks(
         self, start: Market, policy: PacingPolicy, options: dict[str, Any], moments: NDArray[np.float32]
-    ) -> tuple[Floats, Floats, Floats]:
-        """Fly and look at what auctions are worth.
-
-        Returns:
-            (n_worlds, n_paid) log of the best bid per line in its unit, up to a common factor; (n_paid,)
-            variance of its noise, from odd against even looks; (n_worlds, n_paid) spend in USD.
-        """
+    ) -> "_Looks":
+        """Fly and look at what auctions are worth."""
         shape = (2, start.n_worlds, N_LINES)
         total, count, shaded, meant = (
             np.zeros(shape),
@@ -222,18 +236,8 @@ class LineOracle:
             np.add.at(meant, there, _TRIAL_MULTIPLIER * usd[placed])
 
         flight = fly(start, policy, days=self.days, tick=look, keep_bids=False, **options)
-        paid = slice(0, EMAIL_LINE)
-        # a line that few auctions reach leans on all worlds together
-        pooled = total.sum(axis=(0, 1)) / np.maximum(count.sum(axis=(0, 1)), 1.0)
-        few = 20.0
-        mean = (total + few * pooled) / (count + few)
-        least = 1e-3 * np.abs(pooled).max()
-        each = np.log(np.maximum(mean, least))[:, :, paid]
-        shade = (shaded.sum(axis=0) + 1e-9) / (meant.sum(axis=0) + 1e-9)
-        both = (total.sum(axis=0) + few * pooled) / (count.sum(axis=0) + few)
-        measured = np.log(np.maximum(both, least))[:, paid] + np.log(shade)[paid]
-        variance = ((each[0] - each[1]) ** 2).mean(axis=0) / 4.0
-        return measured, variance, flight.report[:, paid, SPEND] / MICROS_PER_USD
+        spend = flight.report[:, :EMAIL_LINE, SPEND] / MICROS_PER_USD
+        return _Looks(total, count, shaded, meant, spend)
 
     def _profit(self, start: Market, tuned: Tuned, log_factor: Floats, options: dict[str, Any]) -> Floats:
         """(n_worlds,) USD of expected sales less spend, and less two for each dollar short of full spend."""
@@ -246,6 +250,57 @@ class LineOracle:
         short = np.maximum(FULL_SPEND * flight.daily_budget_usd * self.days - spend, 0.0)
         profit: Floats = value - spend - 2.0 * short
         return profit
+
+
+class _Looks(NamedTuple):
+    """Sums over the looks of a measuring flight; `total` and `n_auctions` by odd and even look.
+
+    Attributes:
+        total: (2, n_worlds, n_lines) USD that the auctions looked at are worth, per the line's unit.
+        n_auctions: (2, n_worlds, n_lines) auctions. spend: (n_worlds, n_paid) USD of the flight.
+        shaded, meant: (n_worlds, n_lines) USD bid, with and without the shade.
+    """
+
+    total: Floats
+    n_auctions: Floats
+    shaded: Floats
+    meant: Floats
+    spend: Floats
+
+    def of(self, group: slice) -> tuple[Floats, Floats, Floats]:
+        """What the worlds of a group say, from copies: sums over views of larger arrays may round otherwise.
+
+        Returns:
+            (n_worlds, n_paid) log of the best bid per line in its unit, up to a common factor; (n_paid,)
+            variance of its noise, from odd against even looks; (n_worlds, n_paid) spend in USD.
+        """
+        total, count = self.total[:, group].copy(), self.n_auctions[:, group].copy()
+        paid = slice(0, EMAIL_LINE)
+        # a line that few auctions reach leans on the group's worlds together
+        pooled = total.sum(axis=(0, 1)) / np.maximum(count.sum(axis=(0, 1)), 1.0)
+        few = 20.0
+        mean = (total + few * pooled) / (count + few)
+        least = 1e-3 * np.abs(pooled).max()
+        each = np.log(np.maximum(mean, least))[:, :, paid]
+        shade = (self.shaded[group].sum(axis=0) + 1e-9) / (self.meant[group].sum(axis=0) + 1e-9)
+        both = (total.sum(axis=0) + few * pooled) / (count.sum(axis=0) + few)
+        measured = np.log(np.maximum(both, least))[:, paid] + np.log(shade)[paid]
+        variance = ((each[0] - each[1]) ** 2).mean(axis=0) / 4.0
+        return measured, variance, self.spend[group].copy()
+
+
+def _step(scores: Floats) -> float:
+    """How far along to go: what truth recommends, unless luck of its own says clearly that less is better.
+
+    Args:
+        scores: (n_steps, n_worlds) profits of the worlds of a group, by step of `_STEPS`.
+    """
+    chosen = 1.0
+    for tried, score in zip(_STEPS, scores, strict=True):
+        ahead = score - scores[_STEPS.index(1.0)]
+        error = float(ahead.std(ddof=1)) / ahead.size**0.5 if ahead.size > 1 else np.inf
+        chosen = tried if ahead.mean() > 2.0 * error and ahead.mean() > 0.0 else chosen
+    return chosen
 
 
 def _plain_bids(market: Market, tuned: Tuned) -> Floats:

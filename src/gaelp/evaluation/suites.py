@@ -7,7 +7,6 @@ import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,9 @@ from gaelp.evaluation.judge import Judgement, Reference
 from gaelp.evaluation.leaderboard import REFERENCES, format_interval, format_value, marks, notes, ranked
 from gaelp.market.file import MarketFile, load
 from gaelp.worlds.families import DEFAULT, FAMILIES, Family
-from gaelp.worlds.registry import make_policy
+from gaelp.worlds.registry import line_multiplier, make_policy
 from gaelp.worlds.runs import git_commit
+from gaelp.worlds.tuned import tuned_for
 
 SUITES: dict[str, tuple[Family, ...]] = {"default": (DEFAULT,), "families": tuple(FAMILIES.values())}
 """Families of worlds that a suite judges on, by the suite's name."""
@@ -41,23 +41,41 @@ class NamedPolicy:
     Attributes:
         name: a policy's name, a checkpoint's path, or one of `leaderboard.REFERENCES`.
         market: path of the market file that it flies on.
+        multiplier: what the checkpoint held when it was read; None reads it at each call.
     """
 
     name: str
     market: str
+    multiplier: tuple[tuple[str, float], ...] | None = None
 
     def __call__(self) -> Policy | Reference:
-        """A fresh one."""
-        return _maker(self.name, self.market)()
+        """A fresh one.
+
+        Raises:
+            UnknownName: nothing is called that. BadInput: it cannot be used on this market.
+        """
+        if self.name in REFERENCES:
+            reference: Reference = _references()[self.name]()
+            return reference
+        file = load(self.market)
+        if self.multiplier is not None:
+            return tuned_for(file).pacing(dict(self.multiplier))
+        return make_policy(self.name, file, others=REFERENCES)()
 
 
 def contender(name: str, file: MarketFile) -> NamedPolicy:
     """A maker of a policy or reference, found and checked now.
 
+    A checkpoint is read now and only now: one that is written anew while worlds are judged changes nothing
+    in them, and the next contender flies it.
+
     Raises:
         UnknownName: nothing is called that. BadInput: it cannot be used on this market.
     """
-    named = NamedPolicy(name, str(file.path))
+    multiplier = None if name in REFERENCES else line_multiplier(name, file, others=REFERENCES)
+    named = NamedPolicy(
+        name, str(file.path), None if multiplier is None else tuple(sorted(multiplier.items()))
+    )
     named()
     return named
 
@@ -158,13 +176,6 @@ def log_opening(file: MarketFile, policies: Sequence[str], reason: str, *, today
         body = f"{text.rstrip()}\n\n{_OPENINGS}\n\n{line}\n"
     write_text_atomic(log, body)
     return line
-
-
-@lru_cache(maxsize=64)
-def _maker(name: str, market: str) -> Callable[[], Any]:
-    if name in REFERENCES:
-        return _references()[name]
-    return make_policy(name, load(market))
 
 
 def _references() -> dict[str, Callable[[], Any]]:

@@ -387,7 +387,7 @@ def visit_seat(r, p, books, goodwill, memory, w, person, k, device, landing, con
     contact(p, hour)
     books.visits[w, k, channel] += 1
     kind = VISITED if channel >= BY_SELF else CLICKED
-    if books.events.shape[1] > 0:
+    if books.events.shape[1] > 0 and r.tracking != 0:
         log_event(r, p, books, w, k, person, m, kind, channel, line, device, hour)
     remember(p, hour, kind, channel, k)
 

@@ -140,14 +140,13 @@ class Market:
         Raises:
             BadInput: a bid is NaN or infinite, or there is not one row per opportunity.
         """
+        self.apply_due_change()
         starts = np.zeros(self.n_worlds, np.int64)
         bids = _NO_BIDS
         if opportunity_bids is not None:
             bids, starts = self._checked_bids(opportunity_bids)
         _refuse_bad_controls(controls)
         self._make_room()
-        if self.hour in self._changes:
-            self._live_by(self._changes[self.hour])
         state = (self.rules, self.pop, self.rivals, self.books)
         with _threads_for(self.n_worlds):
             advance_hour(*state, controls, bids, starts, self.hour, adapt)
@@ -177,10 +176,16 @@ class Market:
         else:
             self._changes = {**self._changes, hour: tuple(files)}
 
+    def apply_due_change(self) -> None:
+        """Live by the files that are due at the present hour, if any; asked before every look at the hour."""
+        if self.hour in self._changes:
+            self._live_by(self._changes[self.hour])
+            self._changes = {hour: files for hour, files in self._changes.items() if hour != self.hour}
+
     @property
     def pending_changes(self) -> tuple[int, ...]:
         """Hours still to come at which the worlds change their rules."""
-        return tuple(hour for hour in self._changes if hour >= self.hour)
+        return tuple(self._changes)
 
     def _live_by(self, files: Sequence[MarketFile]) -> None:
         self.worlds = tuple(world._replace(file=file) for world, file in zip(self.worlds, files, strict=True))
@@ -194,6 +199,7 @@ class Market:
         Returns:
             (n_opportunities,) records of `OPPORTUNITY`.
         """
+        self.apply_due_change()
         counts = np.zeros(self.n_worlds, np.int64)
         list_opportunities(self.rules, self.pop, self.hour, counts, np.empty((self.n_worlds, 0), OPPORTUNITY))
         found = np.zeros((self.n_worlds, int(counts.max(initial=0))), OPPORTUNITY)

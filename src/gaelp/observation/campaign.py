@@ -97,8 +97,9 @@ class CampaignObserver:
         self._plan = (days / days.sum(axis=2, keepdims=True)).reshape(n_worlds, 168)
         self._spent = np.zeros(n_worlds)
         lines = (n_worlds, N_LINES)
-        self._day = {name: np.zeros(lines) for name in ("spend", "impressions", "clicks")}
+        self._day = {name: np.zeros(lines) for name in ("spend", "cost", "impressions", "clicks")}
         self._week = {name: np.zeros(lines) for name in ("spend", "impressions", "clicks", "conversions")}
+        self._hours = 0
         self._visits = np.zeros((2, n_worlds))
 
     def observe(self, view: View) -> NDArray[np.float32]:
@@ -110,6 +111,7 @@ class CampaignObserver:
     def _fade(self, view: View) -> None:
         news = {
             "spend": view.spend_usd,
+            "cost": view.cost_usd,
             "impressions": np.nan_to_num(view.impressions),
             "clicks": np.nan_to_num(view.clicks),
             "conversions": np.nan_to_num(view.conversions),
@@ -122,6 +124,7 @@ class CampaignObserver:
         self._visits[0] = _DAY * self._visits[0] + (1.0 - _DAY) * visits
         self._visits[1] = _WEEK * self._visits[1] + (1.0 - _WEEK) * visits
         self._spent += view.spend_usd.sum(axis=1)
+        self._hours += 1
 
     def _account(self, view: View) -> Floats:
         hour = view.hour_of_week % 24
@@ -130,6 +133,10 @@ class CampaignObserver:
         spent_today = view.spend_today_usd / self.budget
         conversions, cost = (self._week[name].sum(axis=1) for name in ("conversions", "spend"))
         cpa = np.log(np.maximum(cost, 1e-9) / np.maximum(conversions, 1e-9) / self.target)
+        # means of as many hours as there were, so that the two agree from the start
+        day_visits, week_visits = (
+            self._visits[i] / (1.0 - keep**self._hours) for i, keep in enumerate((_DAY, _WEEK))
+        )
         turns = (hour / 24.0, view.hour_of_week / 168.0, view.day_of_year / 365.0)
         clock = [wave(2.0 * math.pi * turn) for turn in turns for wave in (math.sin, math.cos)]
         columns = [np.full(view.n_worlds, value) for value in (*clock, view.hours_left / self.hours)]
@@ -141,7 +148,7 @@ class CampaignObserver:
             (self._spent / self.budget - view.hour / 24.0) / 10.0,
             np.log1p(conversions),
             np.where(conversions > 0.5, cpa, 0.0),
-            np.log((self._visits[0] + 0.1) / (self._visits[1] + 0.1)),
+            np.log((day_visits + 0.1) / (week_visits + 0.1)),
         ]
         return np.stack(columns, axis=1)
 
@@ -150,8 +157,8 @@ class CampaignObserver:
         total = np.maximum(day["spend"].sum(axis=1, keepdims=True), 1e-9)
         units = np.where(_SEARCH, day["clicks"], day["impressions"] / 1000.0)
         price = np.where(
-            (units > 0) & (day["spend"] > 0),
-            np.log(np.maximum(day["spend"], 1e-9) / np.maximum(units, 1e-9) / self.reference),
+            (units > 0) & (day["cost"] > 0),
+            np.log(np.maximum(day["cost"], 1e-9) / np.maximum(units, 1e-9) / self.reference),
             0.0,
         )
         rate_day = (day["clicks"] + 0.5) / (day["impressions"] + 50.0)

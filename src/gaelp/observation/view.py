@@ -22,8 +22,9 @@ class View:
         hour_of_week: of the coming hour, Monday 0:00 is 0.
         day_of_year: 0 to 364.
         spend_usd: of the last hour.
+        cost_usd: spend of the hour whose clicks (search) or impressions (elsewhere) are newly shown.
         spend_today_usd, spend_month_usd: (n_worlds,) since midnight, and since the campaign began or the
-            month of 30.4 days turned.
+            calendar month turned.
         impressions, clicks: newly shown.
         conversions: newly shown, by the line of the last click; restated ones come as they are booked.
         impression_share: of the newest 24 hours shown; at least .10, else .0999; NaN where not told.
@@ -38,6 +39,7 @@ class View:
     hour_of_week: int
     day_of_year: int
     spend_usd: Floats
+    cost_usd: Floats
     spend_today_usd: Floats
     spend_month_usd: Floats
     impressions: Floats

@@ -44,11 +44,9 @@ _EVENT_OF_KIND = {
     TouchKind.CONVERSION: "conversion",
 }
 _CHANNEL_OF_LINE = np.array([int(line.channel) for line in LINES])
+_BY_CLICK = np.array([line.channel is Channel.SEARCH for line in LINES])
 _TOLD_SHARE = np.array([line.channel in SHARE_CHANNELS for line in LINES])
-_LISTS = {
-    Audience.ENGAGED: (Audience.ENGAGED, Audience.HIGH_INTENT),
-    Audience.HIGH_INTENT: (Audience.HIGH_INTENT,),
-}
+_LISTS = (Audience.ENGAGED, Audience.HIGH_INTENT)
 
 SEEN = np.dtype(
     [
@@ -71,6 +69,7 @@ class Shown(NamedTuple):
     """What has become known in the last hour; see `observation.View` for the fields."""
 
     spend_usd: Floats
+    cost_usd: Floats
     impressions: Floats
     clicks: Floats
     conversions: Floats
@@ -108,8 +107,8 @@ class Reporting:
         market: the worlds, at the hour at which the flight begins.
         seat: whose reports. hours: length of the flight.
         sight: what is shown and when.
-        dark: hours of the flight, from and to, in which conversions and visits are lost for good (a tracking
-            outage); (0, 0) for none.
+
+    While the site's tag is down (`tracking` of the market's rules) visits and bookings are lost for good.
 
     Attributes:
         spend_micros: (n_worlds, hours, n_lines) as billed.
@@ -126,12 +125,10 @@ class Reporting:
         seat: int,
         hours: int,
         sight: Sight,
-        dark: tuple[int, int] = (0, 0),
     ) -> None:
         self.market = market
         self.seat = seat
         self.sight = sight
-        self.dark = dark
         self.start = market.hour
         self.hour = 0
         lines = (market.n_worlds, hours, N_LINES)
@@ -141,10 +138,15 @@ class Reporting:
         self.conversions = np.zeros(lines, np.int64)
         self.eligible = np.zeros(lines, np.int64)
         self._visits = np.zeros((market.n_worlds, hours, len(Channel)), np.int64)
+        events = np.where(_BY_CLICK, sight.delay["click"][_CHANNEL_OF_LINE], 0)
+        self._billed_delay = np.where(_BY_CLICK, events, sight.delay["impression"][_CHANNEL_OF_LINE])
         self._before = market.books.report[:, seat].copy()
         self._visited = market.books.visits[:, seat].copy()
-        self._read = market.books.n_decisions.copy()
-        self._due: dict[int, list[tuple[int, int, int]]] = {}
+        self._dark = np.zeros(market.n_worlds, bool)
+        self._read = np.zeros(market.n_worlds, np.int64)
+        self._booked_at: dict[int, list[tuple[int, int, int]]] = {}
+        self._shown_at: dict[int, list[tuple[int, int, int]]] = {}
+        self._expect_conversions()
         self.list_size = self._lists()
 
     def record(self) -> None:
@@ -160,7 +162,9 @@ class Reporting:
         visited = self.market.books.visits[:, self.seat]
         self._visits[:, h] = visited - self._visited
         self._visited = visited.copy()
+        self._dark = self.market.rules["tracking"] == 0
         self._expect_conversions()
+        self._book(h)
         self.hour = h + 1
         if (self.start + self.hour) % 24 == 0:
             self.list_size = self._lists()
@@ -169,6 +173,7 @@ class Reporting:
         """What has become known since an hour ago, at the hour that begins now."""
         return Shown(
             spend_usd=self._row(self.spend_micros, np.zeros(N_LINES, np.int64)) / MICROS_PER_USD,
+            cost_usd=self._row(self.spend_micros, self._billed_delay) / MICROS_PER_USD,
             impressions=self._counted(self.impressions, "impression"),
             clicks=self._counted(self.clicks, "click"),
             conversions=self._booked(),
@@ -213,8 +218,6 @@ class Reporting:
         event = np.where(np.arange(len(Channel)) < Channel.DIRECT, "click", "visit")
         delay = np.array([self.sight.delay[e][c] for c, e in enumerate(event)])
         seen = self._row(self._visits, delay)
-        if self._is_dark():
-            return np.zeros_like(seen)
         for c, e in enumerate(event):
             if e == "visit" and self.sight.never[e][c]:
                 seen[:, c] = np.nan
@@ -223,34 +226,41 @@ class Reporting:
             arrived = self._row(self._visits, np.zeros(len(Channel), np.int64))[:, unnamed].sum(axis=1)
             seen[:, Channel.DIRECT] += arrived
             seen[:, unnamed] = 0.0
+        seen[self._dark] = 0.0
         return seen
 
-    def _is_dark(self) -> bool:
-        return self.dark[0] <= self.hour - 1 < self.dark[1]
-
     def _expect_conversions(self) -> None:
-        """Note when each new decision's booking will be shown, if ever."""
-        delay = self.sight.delay["conversion"][_CHANNEL_OF_LINE]
+        """Note when each new decision will be booked, those of earlier clicks and decisions included."""
         never = self.sight.never["conversion"][_CHANNEL_OF_LINE]
         for w in np.flatnonzero(self.market.books.n_decisions > self._read):
-            for made in self.market.decisions(int(w))[self._read[w] :]:
-                line = int(made["line"])
+            new = self.market.decisions(int(w))[self._read[w] :]
+            new = new[(new["brand"] == self.seat) & (new["line"] != NO_LINE)]
+            new = new[(new["book_hour"] >= self.start) & ~never[new["line"]]]  # else told before they began
+            for made in new:
+                booked = int(made["book_hour"]) - self.start
                 clicked = int(made["click_hour"]) - self.start
-                if made["brand"] != self.seat or line == NO_LINE or clicked < 0 or never[line]:
-                    continue
-                booked = max(int(made["book_hour"]) - self.start, self.hour)
-                if not self.dark[0] <= booked < self.dark[1]:
-                    # the hour that contains the booking has to pass before anybody can be told
-                    self._due.setdefault(booked + 1 + int(delay[line]), []).append((int(w), clicked, line))
+                self._booked_at.setdefault(booked, []).append((int(w), clicked, int(made["line"])))
         self._read = self.market.books.n_decisions.copy()
 
+    def _book(self, h: int) -> None:
+        """Bookings of hour `h` will be shown after it and their delay, or never while the tag is down."""
+        delay = self.sight.delay["conversion"][_CHANNEL_OF_LINE]
+        for booking in self._booked_at.pop(h, ()):
+            if not self._dark[booking[0]]:
+                self._shown_at.setdefault(h + 1 + int(delay[booking[2]]), []).append(booking)
+
     def _booked(self) -> Floats:
-        """Conversions that have become known this hour; they stand at the hour of their click from now on."""
+        """Conversions that have become known this hour.
+
+        They stand at the hour of their click from now on; those of clicks before these reports began are
+        told here alone.
+        """
         new = np.zeros((self.market.n_worlds, N_LINES))
         new[:, self.sight.never["conversion"][_CHANNEL_OF_LINE]] = np.nan
-        for w, clicked, line in self._due.pop(self.hour, ()):
+        for w, clicked, line in self._shown_at.pop(self.hour, ()):
             new[w, line] += 1.0
-            self.conversions[w, clicked, line] += 1
+            if clicked >= 0:
+                self.conversions[w, clicked, line] += 1
         return new
 
     def _lists(self) -> Floats:
@@ -292,7 +302,7 @@ def seen_events(market: Market, world: int, seat: int, sight: Sight, until: int)
 
     Args:
         market: worlds made with `event_rows`. world, seat: whose. sight: what is shown.
-        until: hour of the market; events shown before it are returned.
+        until: hour of the market; events shown by then are returned.
 
     Returns:
         (n,) SEEN records.

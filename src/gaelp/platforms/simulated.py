@@ -32,22 +32,15 @@ class SimulatedPlatform:
         self.reports: dict[int, Reporting] = {}
         self._delivery: dict[int, Delivery] = {}
 
-    def open(
-        self,
-        *,
-        seat: int = 0,
-        hours: int,
-        dark: tuple[int, int] = (0, 0),
-        delivery: DeliveryRule = STRICT,
-    ) -> Reporting:
+    def open(self, *, seat: int = 0, hours: int, delivery: DeliveryRule = STRICT) -> Reporting:
         """Begin a seat's reports; they are written as hours pass.
 
         Args:
-            seat: whose. hours: for how long. dark: hours in which tracking is out, see `Reporting`.
+            seat: whose. hours: for how long.
             delivery: how far this platform may pass a daily budget.
         """
         sight = Sight(self.market.worlds[0].file.visibility)
-        self.reports[seat] = Reporting(self.market, seat=seat, hours=hours, sight=sight, dark=dark)
+        self.reports[seat] = Reporting(self.market, seat=seat, hours=hours, sight=sight)
         if delivery is not STRICT:
             self._delivery[seat] = Delivery(delivery, self.market.n_worlds)
             self._delivery[seat].open_day(calendar_day(self.today))
@@ -57,6 +50,11 @@ class SimulatedPlatform:
     def today(self) -> date:
         """The market's calendar day."""
         return self.market.worlds[0].file.start + timedelta(days=self.market.hour // 24)
+
+    def book_elsewhere(self, micros: NDArray[np.int64], *, seat: int = 0) -> None:
+        """Count (n_worlds,) micros against the budgets of a seat's day, week and month, as if spent here."""
+        if seat in self._delivery:
+            self._delivery[seat].book(micros)
 
     def shown(self, *, seat: int = 0) -> Shown:
         """What has become known to a seat since an hour ago."""

@@ -36,7 +36,8 @@ class Account:
         keep: log the approved controls.
         profile: how often and how far a real account may change its controls; None for freely.
         delivery: how far the platform may pass a daily budget. The account's daily cap is what it may
-            deliver for the brief's budget, and a month may cost 30.4 of them.
+            deliver for the brief's budget, and a calendar month may cost 30.4 of them, counted from the
+            flight's first day: the account is opened for the flight.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class Account:
         new_day = at % 24 == 0
         self._today = np.zeros_like(spent) if new_day else self._today + spent
         self._month = np.zeros_like(spent) if new_day and today.day == 1 else self._month + spent
-        return View(
+        view = View(
             hour=self.hour,
             hours_left=self.hours - self.hour,
             hour_of_week=(self.began.weekday() * 24 + at) % 168,
@@ -101,6 +102,10 @@ class Account:
             daily_budget_usd=self.brief.daily_budget_usd,
             **shown._asdict(),
         )
+        for column in vars(view).values():
+            if isinstance(column, np.ndarray):
+                column.flags.writeable = False  # a policy reads the account, it does not edit it
+        return view
 
     def submit(self, proposed: ProposedControls) -> list[Denial]:
         """Hand what the gate approves to the platform, for the coming hour; returns what it refused."""

@@ -13,7 +13,7 @@ from gaelp.agents.baselines import PacingPolicy
 from gaelp.control.delivery import STRICT, DeliveryRule
 from gaelp.control.profile import ControlProfile
 from gaelp.core.errors import BadInput
-from gaelp.core.words import N_LINES
+from gaelp.core.words import EMAIL_LINE, N_LINES
 from gaelp.market.file import MarketFile
 from gaelp.market.market import Market
 from gaelp.observation.campaign import CampaignObserver
@@ -50,7 +50,7 @@ class Campaign:
     """Worlds of one market with one or more external seats that play against each other and the rivals.
 
     An action is one number from -1 to 1 per line: the factor, from 1/4 to 4 on a log scale, on the bid of
-    tuned dual pacing, which keeps the daily budget. All zeros is dual pacing itself.
+    tuned dual pacing, which keeps the daily budget (e-mail: on, or off below 0). All zeros is dual pacing.
 
     The reward of an hour is value less spend, over the daily budget. By default value is *incremental*: LTV
     times expected decisions (the chance before the draw), less those of a twin that lives the same hours with
@@ -171,8 +171,15 @@ class Campaign:
         """Play an hour.
 
         Args:
-            actions: for each seat (n_worlds, n_lines) from -1 to 1; anything else is the gate's to refuse.
+            actions: for each seat (n_worlds, n_lines), clipped to -1 to 1; what is no number is the gate's to
+                refuse. E-mail has a fixed price: below 0 it is off.
+
+        Raises:
+            BadInput: the campaign has not begun or is over, or an action has another shape.
         """
+        _ = self.market  # says so where nothing has begun
+        if len(actions) != self.n_seats:
+            raise BadInput("actions", len(actions), f"must be {self.n_seats}, one a seat", "Act for each.")
         if self.hour >= self.hours:
             raise BadInput(
                 "hour", self.hour, f"must be below {self.hours}", "The campaign is over: reset it."
@@ -182,7 +189,13 @@ class Campaign:
             self._accounts, self._pacers, self._views, actions, strict=True
         ):
             proposed = pacer.act(view)
-            factor = np.exp(np.asarray(action, float).reshape(self.n_worlds, N_LINES) * np.log(LARGEST_STEP))
+            wanted = np.asarray(action, float)
+            wanted = np.where(np.isfinite(wanted), np.clip(wanted, -1.0, 1.0), np.nan)
+            if wanted.shape != (self.n_worlds, N_LINES):
+                allowed = f"must be {(self.n_worlds, N_LINES)}, worlds by lines"
+                raise BadInput("action.shape", wanted.shape, allowed, "One number per line.")
+            factor = np.exp(wanted * np.log(LARGEST_STEP))
+            factor[:, EMAIL_LINE] = np.heaviside(wanted[:, EMAIL_LINE], 1.0)
             proposed.bid_usd[:] = proposed.bid_usd * factor
             refused.append(len(account.submit(proposed)))
         self._platform.advance()

@@ -42,10 +42,15 @@ def action_space() -> spaces.Box:
     return spaces.Box(-1.0, 1.0, (N_LINES,), np.float32)
 
 
-def _campaign(market: str | Path, users: int, days: int, n_worlds: int, options: Info) -> Campaign:
+def _campaign(
+    market: str | Path, users: int, days: int, n_worlds: int, options: Info, n_seats: int = 1
+) -> Campaign:
     if users < 1:
         raise BadInput("users", users, "must be at least 1", "Give people per world.")
-    return Campaign(load(market), n_worlds=n_worlds, n_people=users, days=days, **options)
+    if "n_seats" in options:
+        remedy = "Use CampaignParallelEnv for several."
+        raise BadInput("n_seats", options["n_seats"], "is not an option of one agent", remedy)
+    return Campaign(load(market), n_worlds=n_worlds, n_people=users, days=days, n_seats=n_seats, **options)
 
 
 class CampaignEnv(gymnasium.Env[Any, Any]):
@@ -109,6 +114,9 @@ class CampaignVectorEnv(VectorEnv[Any, Any, Any]):
     ) -> tuple[NDArray[np.float32], Info]:
         """Begin a campaign in every world; one seed names them all, a list's first one does."""
         if isinstance(seed, list):
+            if len(seed) != self.num_envs:
+                remedy = "Give one seed for all, or one a world."
+                raise BadInput("seed", seed, f"must have {self.num_envs} entries", remedy)
             seed = seed[0]
         super().reset(seed=seed)
         new = seed is not None or not self.campaign.lives
@@ -147,7 +155,7 @@ class CampaignParallelEnv:
     def __init__(
         self, market: str | Path, n_agents: int = 2, users: int = 1000, days: int = 30, **options: Any
     ) -> None:
-        self.campaign = _campaign(market, users, days, 1, {**options, "n_seats": n_agents})
+        self.campaign = _campaign(market, users, days, 1, options, n_agents)
         self.possible_agents = [f"seat_{seat}" for seat in range(n_agents)]
         self.agents: list[str] = []
         self.observation_spaces = {agent: observation_space() for agent in self.possible_agents}

@@ -1,7 +1,7 @@
 """Where work runs: here, in processes of this machine, or on Ray. The results are the same, bit for bit.
 
     with make_executor("processes") as executor:
-        results = executor.map(fly_task, tasks)
+        files = executor.map(load, ["markets/family_safety.toml"])
 
 A task is a small specification that can be pickled; what it needs is built where it runs. Seeds belong to
 worlds, never to workers, and a worker runs its kernels on one thread, so neither the number of workers nor
@@ -12,9 +12,9 @@ import importlib
 import os
 import pickle
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
@@ -22,18 +22,9 @@ from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gaelp.core.errors import BadInput
 from gaelp.core.names import require_known
-from gaelp.market.file import load
-from gaelp.market.market import World
-from gaelp.worlds.families import DEFAULT, family
-from gaelp.worlds.flight import fly, panel_budget, run_off
-from gaelp.worlds.registry import make_policy
-from gaelp.worlds.splits import worlds_at
-from gaelp.worlds.twins import outcome
-from gaelp.worlds.warmed import default_cache, warmed
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -109,12 +100,12 @@ class ProcessExecutor:
             # after a failure the others are still waited for: their shared memory must be given back
             if future.cancelled():
                 continue
-            error = future.exception()
-            if error is None:
+            try:
                 results[futures[future]] = _from_shared(future.result())
-                done(futures[future])
-            elif failure is None:
-                failure = error
+                if failure is None:
+                    done(futures[future])
+            except BaseException as error:
+                failure = failure or error
                 for other in futures:
                     other.cancel()
         if failure is not None:
@@ -216,71 +207,6 @@ def checked_workers(n_workers: int | None) -> int:
     return n_workers
 
 
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """Some worlds, one policy, one family: all that a worker must be told to fly.
-
-    Attributes:
-        market: path of the market file.
-        split, indices, world_seed: which worlds; see `worlds_at`.
-        n_people: per world. days: of the flight. runoff_days: after it.
-        policy: a name or a checkpoint's path. family: a name of `FAMILIES`, or `default`.
-        daily_budget_usd: per panel; None takes the file's a person.
-        seed: for policies that draw.
-        twin: difference with the same worlds without our ads.
-    """
-
-    market: str
-    split: str
-    indices: tuple[int, ...]
-    n_people: int
-    days: int
-    policy: str
-    family: str = "default"
-    seed: int = 0
-    world_seed: int = 0
-    runoff_days: int = 0
-    daily_budget_usd: float | None = None
-    twin: bool = False
-
-    def worlds(self) -> list[World]:
-        """The worlds that the task names."""
-        return worlds_at(load(self.market), self.split, self.indices, self.world_seed)
-
-    def parts(self, n_parts: int) -> "list[Task]":
-        """The task cut into at most `n_parts` runs of its worlds; results can be joined in order."""
-        return [replace(self, indices=tuple(part)) for part in shares(self.indices, n_parts)]
-
-
-def fly_task(task: Task) -> dict[str, NDArray[Any]]:
-    """Fly a task from a warmed-up snapshot.
-
-    Returns:
-        {sum: (n_worlds,)} of `twins.outcome`, and `spend_micros` (n_worlds, hours, n_lines) as billed.
-    """
-    worlds = task.worlds()
-    member = DEFAULT if task.family == DEFAULT.name else family(task.family)
-    market, traffic = warmed(worlds, task.n_people, cache=default_cache())
-    budget = member.budget_factor * float(panel_budget(market, task.daily_budget_usd)[0])
-    member.apply(market, market.hour, task.days)
-    without = market.copy() if task.twin else None
-    policy = make_policy(task.policy, worlds[0].file)()
-    flight = fly(
-        market,
-        policy,
-        days=task.days,
-        traffic=traffic,
-        daily_budget_usd=budget,
-        seed=task.seed,
-        keep_bids=False,
-    )
-    run_off(market, task.runoff_days)
-    if without is not None:
-        run_off(without, task.days + task.runoff_days)
-    found = outcome(flight, without, task.runoff_days)
-    return {**found, "spend_micros": flight.spend_micros}
-
-
 @dataclass(frozen=True)
 class _Shared:
     """A pickled result, its arrays in one block of shared memory where they are large."""
@@ -300,7 +226,10 @@ def _one_thread() -> None:
 
 def _run_shared(function: Callable[[T], R], task: T) -> _Shared:
     """Run a task in a worker and put its arrays where the caller finds them without another copy."""
-    result = function(task)
+    try:
+        result = function(task)
+    except Exception as error:
+        raise _as_it_can_travel(error) from None
     buffers: list[pickle.PickleBuffer] = []
     pickled = pickle.dumps(result, protocol=5, buffer_callback=buffers.append)
     views = [buffer.raw() for buffer in buffers]
@@ -342,14 +271,17 @@ def _fits(n_bytes: int) -> bool:
 def _run_on_one_thread(function: Callable[[T], R], task: T) -> bytes:
     """Run a task on a Ray worker; the result is pickled here, as Ray would hand out read-only arrays."""
     _one_thread()
-    return pickle.dumps(function(task), protocol=5)
+    try:
+        return pickle.dumps(function(task), protocol=5)
+    except Exception as error:
+        raise _as_it_can_travel(error) from None
 
 
-def shares(items: Sequence[T], n_parts: int) -> list[list[T]]:
-    """Items cut into at most `n_parts` runs of about equal length, none of them empty.
-
-    >>> shares([1, 2, 3, 4, 5], 2), shares([1], 4)
-    ([[1, 2, 3], [4, 5]], [[1]])
-    """
-    places = np.array_split(np.arange(len(items)), max(1, min(n_parts, len(items))))
-    return [[items[i] for i in part] for part in places]
+def _as_it_can_travel(error: Exception) -> Exception:
+    """The error, or one that says the same where it would not survive the way back; without its traceback."""
+    try:
+        if type(pickle.loads(pickle.dumps(error))) is type(error):
+            return error
+    except Exception:  # whatever its own pickling raises
+        pass
+    return RuntimeError(f"{type(error).__name__}: {error}")

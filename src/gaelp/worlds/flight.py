@@ -94,7 +94,8 @@ class Flight:
             replay_bid=self.replay_bid[:, :n].copy(),
             replay_active=self.replay_active[:, :n].copy(),
             rivals_after=Rivals._make(array[:n].copy() for array in self.rivals_after),
-            denials=[denial for denial in self.denials if denial.world < n],
+            denials=(kept := [denial for denial in self.denials if denial.world < n]),
+            n_denials=len(kept),
             **rest,
         )
 
@@ -195,7 +196,6 @@ def fly_together(
     daily_budget_usd: float | None = None,
     seed: int = 0,
     tuned: Tuned | None = None,
-    dark: tuple[int, int] = (0, 0),
     profile: ControlProfile | None = None,
     delivery: DeliveryRule = STRICT,
     tick: Tick = _no_tick,
@@ -210,13 +210,15 @@ def fly_together(
         traffic: (n_worlds, 168) forecast from `warm_up`; None for a flat one.
         daily_budget_usd: per panel and day; None takes the file's budget a person.
         seed: for policies that draw. tick: told the world-hours done.
-        dark: hours of the flight, from and to, in which tracking is out.
         profile: cadence and limits of control changes; None for freely.
         delivery: how far the platform may pass a daily budget.
         keep_bids: keep the approved controls and rivals' bids, as a replay needs them.
     """
     if days < 1:
         raise BadInput("days", days, "must be at least 1", "Fly at least one day.")
+    if market.hour % 24:
+        remedy = "Let the day pass first."
+        raise BadInput("market.hour", market.hour, "must be the first of a day", remedy)
     if not 1 <= len(policies) <= market.n_seats:
         remedy = "Give one policy a seat, or make the market with more seats."
         raise BadInput("policies", len(policies), f"must be from 1 to {market.n_seats}", remedy)
@@ -227,7 +229,7 @@ def fly_together(
     platform = SimulatedPlatform(market)
     accounts = []
     for seat, policy in enumerate(policies):
-        platform.open(seat=seat, hours=hours, dark=dark, delivery=delivery)
+        platform.open(seat=seat, hours=hours, delivery=delivery)
         accounts.append(
             open_account(
                 platform, brief, seat=seat, days=days, keep=keep_bids, profile=profile, delivery=delivery

@@ -1,6 +1,6 @@
 """Policies by name or by checkpoint."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,13 @@ CHECKPOINT = "checkpoint.json"
 _HIGHEST_MULTIPLIER = 1000.0
 
 
-def make_policy(name_or_path: str, file: MarketFile) -> Callable[[], Policy]:
+def make_policy(name_or_path: str, file: MarketFile, *, others: Iterable[str] = ()) -> Callable[[], Policy]:
     """Find a policy and return a function that makes a fresh one, tuned for this market.
 
     Args:
         name_or_path: one of `POLICIES`, a checkpoint, or a folder that holds a `checkpoint.json`.
         file: the market it will fly on.
+        others: names that the caller answers itself, for the error that lists what is known.
 
     Raises:
         UnknownName: no policy is called that.
@@ -34,6 +35,9 @@ def make_policy(name_or_path: str, file: MarketFile) -> Callable[[], Policy]:
         MismatchError: the checkpoint was trained on another market.
     """
     tuned = tuned_for(file)
+    multiplier = line_multiplier(name_or_path, file, others=others)
+    if multiplier is not None:
+        return lambda: tuned.pacing(multiplier)
     untrained: dict[str, Callable[[], Policy]] = {
         "random": RandomPolicy,
         "fixed": tuned.fixed,
@@ -41,8 +45,18 @@ def make_policy(name_or_path: str, file: MarketFile) -> Callable[[], Policy]:
         "pid": tuned.pid_policy,
         "pacing": tuned.pacing,
     }
-    if name_or_path in untrained:
-        return untrained[name_or_path]
+    return untrained[name_or_path]
+
+
+def line_multiplier(
+    name_or_path: str, file: MarketFile, *, others: Iterable[str] = ()
+) -> dict[str, float] | None:
+    """What the checkpoint of a policy holds now, by line; None where the policy needs none.
+
+    Args, errors: as `make_policy`.
+    """
+    if name_or_path in POLICIES and name_or_path not in AGENTS:
+        return None
     if name_or_path == "static_lines":
         path = committed_lines(file)
         if not path.is_file():
@@ -53,21 +67,26 @@ def make_policy(name_or_path: str, file: MarketFile) -> Callable[[], Policy]:
                 "Train one: `gaelp train --agent static_lines --out runs/lines`, then name runs/lines.",
             )
     else:
-        path = _checkpoint_path(name_or_path)
-    multiplier = read_checkpoint(path, file)["line_multiplier"]
-    return lambda: tuned.pacing(multiplier)
+        path = _checkpoint_path(name_or_path, sorted({*POLICIES, *others}))
+    multiplier: dict[str, float] = read_checkpoint(path, file)["line_multiplier"]
+    return multiplier
 
 
-def policy_label(name_or_path: str) -> str:
+def policy_label(name_or_path: str, reserved: Iterable[str] = POLICIES) -> str:
     """What to call a policy in a table: its name, or its checkpoint's folder or file name.
+
+    Args:
+        name_or_path: as typed.
+        reserved: names that no checkpoint may go by; one whose folder is called that goes by its path.
 
     >>> policy_label("pacing"), policy_label("runs/lines"), policy_label("runs/a/checkpoint.json")
     ('pacing', 'lines', 'a')
+    >>> policy_label("runs/pacing")
+    'runs/pacing'
     """
-    if name_or_path in POLICIES:
-        return name_or_path
     path = Path(name_or_path)
-    return path.parent.name if path.name == CHECKPOINT and path.parent.name else path.stem
+    short = path.parent.name if path.name == CHECKPOINT and path.parent.name else path.stem
+    return name_or_path if short in reserved else short
 
 
 def committed_lines(file: MarketFile) -> Path:
@@ -135,7 +154,7 @@ def read_checkpoint(path: Path, file: MarketFile) -> dict[str, Any]:
     return data | {"line_multiplier": _checked_multiplier(path, data["line_multiplier"])}
 
 
-def _checkpoint_path(name_or_path: str) -> Path:
+def _checkpoint_path(name_or_path: str, known: Sequence[str]) -> Path:
     path = Path(name_or_path)
     if path.is_dir():
         if not (path / CHECKPOINT).is_file():
@@ -150,10 +169,8 @@ def _checkpoint_path(name_or_path: str) -> Path:
         return path
     if path.suffix == ".json" or len(path.parts) > 1:
         allowed = "must be a checkpoint that exists"
-        raise BadInput(
-            "policy", name_or_path, allowed, f"Check the path, or name one of {', '.join(POLICIES)}."
-        )
-    require_known("policy", name_or_path, POLICIES)
+        raise BadInput("policy", name_or_path, allowed, f"Check the path, or name one of {', '.join(known)}.")
+    require_known("policy", name_or_path, known)
     raise AssertionError(name_or_path)  # every known name was answered before
 
 

@@ -7,7 +7,6 @@ read from files that were written and hashed before any policy was trained, and 
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,24 +43,6 @@ def split_worlds(file: MarketFile, split: str, n_worlds: int, seed: int = 0) -> 
     if split == "test":
         return _test_worlds(file, n_worlds)
     return [drawn_world(file, split, seed, i) for i in range(n_worlds)]
-
-
-def worlds_at(file: MarketFile, split: str, indices: Sequence[int], seed: int = 0) -> list[World]:
-    """Worlds of a split by index: the same ones as `split_worlds` gives, without drawing the others.
-
-    Args:
-        file, split, seed: as there. indices: places in the split, from 0; any order.
-
-    Raises:
-        BadInput: as `split_worlds`, or an index is negative or none is given.
-    """
-    require_known("split", split, SPLITS)
-    if not indices or min(indices) < 0:
-        raise BadInput("indices", list(indices), "must be one or more from 0 on", "Name worlds of the split.")
-    if split == "test":
-        worlds = _test_worlds(file, max(indices) + 1)
-        return [worlds[i] for i in indices]
-    return [drawn_world(file, split, seed, i) for i in indices]
 
 
 def training_worlds(file: MarketFile, split: str, n_worlds: int, seed: int = 0) -> list[World]:

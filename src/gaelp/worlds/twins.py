@@ -60,14 +60,15 @@ def replay(
         )
     silent = list(rivals_off)
     twin = snapshot.copy()
-    if rivals_learn:
-        twin.rivals.budget[:, silent] = 0.0
     platform = SimulatedPlatform(twin, adapt=rivals_learn)
     for flight in flown:
         # audience lists must be long enough here too
         platform.open(seat=flight.seat, hours=first.hours, delivery=flight.delivery)
     for h in range(first.hours):
-        if not rivals_learn:
+        if rivals_learn:
+            twin.apply_due_change()  # which may give rivals a budget again
+            twin.rivals.budget[:, silent] = 0.0
+        else:
             if h % 24 == 0:
                 twin.rivals.bid[:] = first.replay_bid[h // 24]
             twin.rivals.active[:] = first.replay_active[h]
@@ -81,6 +82,9 @@ def replay(
             cap = platform.controls.daily_cap[:, seat_off]
             platform.controls.daily_cap[:, seat_off] = np.maximum(cap - freed, 0)
         platform.advance()
+        if lines_off is not None:
+            hour_freed = flown[seat_off].spend_micros[:, h, lines_off].sum(axis=1)
+            platform.book_elsewhere(hour_freed, seat=seat_off)  # nor in the platform's week or month
         tick(twin.n_worlds)
     if not rivals_learn:
         twin.rivals = Rivals._make(array.copy() for array in first.rivals_after)
@@ -148,7 +152,7 @@ def outcome(flight: Flight, twin: Market | None, runoff_days: int) -> dict[str, 
     """
     end = flight.start + flight.hours
     horizon = end + runoff_days * 24
-    ours = sales_of(flight.market, flight.start, end, horizon)
+    ours = sales_of(flight.market, flight.start, end, horizon, flight.seat)
     report = flight.report.sum(axis=1).astype(float)
     days = flight.hours / 24.0
     found = {
@@ -167,7 +171,7 @@ def outcome(flight: Flight, twin: Market | None, runoff_days: int) -> dict[str, 
         "decisions": ours.decisions,
     }
     if twin is not None:
-        theirs = sales_of(twin, flight.start, end, horizon)
+        theirs = sales_of(twin, flight.start, end, horizon, flight.seat)
         found["incremental_decisions"] = ours.decisions - theirs.decisions
         found["incremental_conversions"] = ours.booked - theirs.booked
         found["incremental_revenue_usd"] = ours.revenue_usd - theirs.revenue_usd
