@@ -4,6 +4,7 @@ Run with `make study`, or one of them with `pytest -m study -k coverage -s`.
 """
 
 from dataclasses import replace
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -15,7 +16,9 @@ from gaelp.agents.baselines import FixedPolicy
 from gaelp.control.pacing import PacingSettings, plan_deviation, spend_plan
 from gaelp.evaluation.intervals import ratio_of_sums_interval
 from gaelp.evaluation.judge import judge
+from gaelp.evaluation.leaderboard import as_markdown
 from gaelp.evaluation.story import channel_rows
+from gaelp.evaluation.suites import contender
 from gaelp.market.file import load
 from gaelp.market.state import SPEND
 from gaelp.worlds.flight import fly, make_market, panel_budget, run_off, warm_up
@@ -145,47 +148,26 @@ def test_coverage_of_the_interval_of_incremental_cac():
     assert 0.93 <= covered / 2_000 <= 0.97
 
 
-@pytest.mark.parametrize("learner", ["PPO", "RecurrentPPO"])
-def test_other_libraries_train_on_the_environment_unchanged(learner, tmp_path):
-    """100,000 steps each of Stable-Baselines3's PPO and sb3-contrib's RecurrentPPO, judged by the reward."""
-    sb3 = pytest.importorskip("stable_baselines3")
-    contrib = pytest.importorskip("sb3_contrib")
-    kind, policy = {
-        "PPO": (sb3.PPO, "MlpPolicy"),
-        "RecurrentPPO": (contrib.RecurrentPPO, "MlpLstmPolicy"),
-    }[learner]
-    env = gymnasium.make("gaelp/Campaign-v0", market=MARKET, users=1_000, days=7)
-    model = kind(policy, env, n_steps=512, batch_size=128, gamma=0.998, seed=1, device="cpu", verbose=0)
-    model.learn(100_000)
-    model.save(tmp_path / learner)
-    test = gymnasium.make("gaelp/Campaign-v0", market=MARKET, users=1_000, days=7, split="validation")
-    still = np.zeros(test.action_space.shape, np.float32)
+def test_other_libraries_train_on_the_environment_unchanged_and_are_ranked():
+    """100,000 steps each of SB3's PPO and sb3-contrib's RecurrentPPO, judged like any policy."""
+    from sb3_contrib import RecurrentPPO  # here, as they bring torch
+    from stable_baselines3 import PPO
 
-    def earned(act):
-        total = []
-        for seed in range(20):
-            observation, _ = test.reset(seed=seed)
-            state, first, sum_of = None, np.ones(1, bool), 0.0
-            over = False
-            while not over:
-                action, state = act(observation, state, first)
-                observation, reward, _, over, _ = test.step(action)
-                first = np.zeros(1, bool)
-                sum_of += reward
-            total.append(sum_of)
-        return np.array(total)
-
-    def learnt(observation, state, first):
-        return model.predict(observation, state=state, episode_start=first, deterministic=True)
-
-    trained, paced = earned(learnt), earned(lambda observation, state, first: (still, None))
-    gain = trained - paced
-    error = gain.std(ddof=1) / np.sqrt(gain.size)
-    print(
-        f"\n{learner}: reward {trained.mean():.3f} daily budgets a week, dual pacing {paced.mean():.3f}, "
-        f"paired difference {gain.mean():.3f} ± {1.96 * error:.3f}"
-    )
-    assert np.isfinite(trained).all()
+    folder = Path("runs/study")
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind, policy in ((PPO, "MlpPolicy"), (RecurrentPPO, "MlpLstmPolicy")):
+        env = gymnasium.make("gaelp/Campaign-v0", market=MARKET, users=1_000, days=7)
+        model = kind(policy, env, n_steps=512, batch_size=128, gamma=0.998, seed=1, device="cpu", verbose=0)
+        model.learn(100_000)
+        model.save(folder / f"{kind.__name__.lower()}.zip")
+    file = load(MARKET)
+    names = {"ppo": "runs/study/ppo.zip", "recurrentppo": "runs/study/recurrentppo.zip", "pacing": "pacing"}
+    makers = {label: contender(name, file) for label, name in names.items()}
+    judged = judge(split_worlds(file, "validation", 64), makers, n_people=10_000, days=DAYS)
+    board = judged.board()
+    print(f"\n{as_markdown(board)}")
+    assert {"ppo", "recurrentppo"} <= board["policies"].keys()
+    assert all(np.isfinite(found["incremental_profit_usd"]["mean"]) for found in board["policies"].values())
 
 
 def test_attributed_and_incremental_cac_rank_channels_differently():
@@ -212,8 +194,10 @@ def test_attributed_and_incremental_cac_rank_channels_differently():
     caused = [row["incremental_conversions"]["mean"] / row["spend_usd"] for row in rows]
     order = [rows[i]["channel"] for i in np.argsort(claimed)[::-1]]
     truth = [rows[i]["channel"] for i in np.argsort(caused)[::-1]]
-    rank = spearmanr(claimed, caused).statistic
     print(f"\nbest first, as attributed: {', '.join(order)}\nbest first, in truth: {', '.join(truth)}")
-    print(f"rank correlation {rank:.2f}")
-    assert order != truth
-    assert rank < 0.5
+    print(f"rank correlation {spearmanr(claimed, caused).statistic:.2f}")
+    by_name = {row["channel"]: row for row in rows}
+    for cheap in ("own-brand search", "search"):  # as claimed; in truth dearer, and not by luck
+        shown, social = by_name[cheap], by_name["social"]
+        assert shown["attributed_cac_usd"] < 0.6 * social["attributed_cac_usd"]
+        assert shown["incremental_cac_usd"]["low"] > social["incremental_cac_usd"]["high"]

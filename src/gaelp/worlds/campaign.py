@@ -9,11 +9,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gaelp.agents.actions import observer_for, scaled
 from gaelp.agents.baselines import PacingPolicy
 from gaelp.control.delivery import STRICT, DeliveryRule
 from gaelp.control.profile import ControlProfile
 from gaelp.core.errors import BadInput
-from gaelp.core.words import EMAIL_LINE, N_LINES
 from gaelp.market.file import MarketFile
 from gaelp.market.market import Market
 from gaelp.observation.campaign import CampaignObserver
@@ -26,8 +26,6 @@ from gaelp.worlds.tuned import tuned_for
 Floats = NDArray[np.float64]
 Reward = Literal["incremental", "attributed"]
 REWARDS: tuple[Reward, ...] = ("incremental", "attributed")
-LARGEST_STEP = 4.0
-"""An action of 1 multiplies a line's paced bid by this, one of -1 divides it."""
 
 
 class Turn(NamedTuple):
@@ -152,16 +150,7 @@ class Campaign:
             pacer = self.tuned.pacing()
             pacer.start(brief)
             self._pacers.append(pacer)
-            self._observers.append(
-                CampaignObserver(
-                    n_worlds=self.n_worlds,
-                    daily_budget_usd=budget,
-                    reference_price_usd=brief.reference_price_usd,
-                    traffic=brief.traffic,
-                    cac_target_usd=brief.cac_target_usd,
-                    hours=self.hours,
-                )
-            )
+            self._observers.append(observer_for(brief, self.hours))
         self.hour = 0
         self._expected = market.books.expected[..., 1].copy()
         self._without = self._expected.copy()
@@ -171,8 +160,7 @@ class Campaign:
         """Play an hour.
 
         Args:
-            actions: for each seat (n_worlds, n_lines), clipped to -1 to 1; what is no number is the gate's to
-                refuse. E-mail has a fixed price: below 0 it is off.
+            actions: for each seat (n_worlds, n_lines) from -1 to 1; see `agents.actions.scaled`.
 
         Raises:
             BadInput: the campaign has not begun or is over, or an action has another shape.
@@ -188,16 +176,7 @@ class Campaign:
         for account, pacer, view, action in zip(
             self._accounts, self._pacers, self._views, actions, strict=True
         ):
-            proposed = pacer.act(view)
-            wanted = np.asarray(action, float)
-            wanted = np.where(np.isfinite(wanted), np.clip(wanted, -1.0, 1.0), np.nan)
-            if wanted.shape != (self.n_worlds, N_LINES):
-                allowed = f"must be {(self.n_worlds, N_LINES)}, worlds by lines"
-                raise BadInput("action.shape", wanted.shape, allowed, "One number per line.")
-            factor = np.exp(wanted * np.log(LARGEST_STEP))
-            factor[:, EMAIL_LINE] = np.heaviside(wanted[:, EMAIL_LINE], 1.0)
-            proposed.bid_usd[:] = proposed.bid_usd * factor
-            refused.append(len(account.submit(proposed)))
+            refused.append(len(account.submit(scaled(pacer.act(view), action))))
         self._platform.advance()
         if self._silent is not None:
             self._silent.advance()

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from gaelp.agents.actions import ActionPolicy
 from gaelp.agents.baselines import RandomPolicy
 from gaelp.agents.policy import Policy
 from gaelp.core.errors import BadInput, MismatchError
@@ -18,6 +19,7 @@ from gaelp.worlds.tuned import tuned_for
 POLICIES = ("random", "fixed", "target_cpa", "pid", "pacing", "static_lines")
 AGENTS = ("static_lines",)
 CHECKPOINT = "checkpoint.json"
+SAVED_MODEL = ".zip"
 _HIGHEST_MULTIPLIER = 1000.0
 
 
@@ -25,7 +27,8 @@ def make_policy(name_or_path: str, file: MarketFile, *, others: Iterable[str] = 
     """Find a policy and return a function that makes a fresh one, tuned for this market.
 
     Args:
-        name_or_path: one of `POLICIES`, a checkpoint, or a folder that holds a `checkpoint.json`.
+        name_or_path: one of `POLICIES`, a checkpoint, a folder that holds a `checkpoint.json`, or a model
+            that Stable-Baselines3 saved.
         file: the market it will fly on.
         others: names that the caller answers itself, for the error that lists what is known.
 
@@ -35,6 +38,11 @@ def make_policy(name_or_path: str, file: MarketFile, *, others: Iterable[str] = 
         MismatchError: the checkpoint was trained on another market.
     """
     tuned = tuned_for(file)
+    if Path(name_or_path).suffix == SAVED_MODEL and Path(name_or_path).is_file():
+        from gaelp.agents.sb3 import sb3_actor  # brings torch
+
+        new_actor = sb3_actor(Path(name_or_path))
+        return lambda: ActionPolicy(tuned.pacing(), new_actor, policy_label(name_or_path))
     multiplier = line_multiplier(name_or_path, file, others=others)
     if multiplier is not None:
         return lambda: tuned.pacing(multiplier)
@@ -56,6 +64,8 @@ def line_multiplier(
     Args, errors: as `make_policy`.
     """
     if name_or_path in POLICIES and name_or_path not in AGENTS:
+        return None
+    if Path(name_or_path).suffix == SAVED_MODEL and Path(name_or_path).is_file():
         return None
     if name_or_path == "static_lines":
         path = committed_lines(file)
