@@ -6,7 +6,7 @@ import pytest
 from gaelp.core.errors import BadInput
 from gaelp.core.words import EMAIL_LINE
 from gaelp.evaluation.intervals import paired_interval, ratio_of_sums_interval
-from gaelp.evaluation.lift import HORIZON_DAYS, moments_of
+from gaelp.evaluation.moments import HORIZON_DAYS, moments_of
 from gaelp.evaluation.references import (
     REFERENCE_POLICIES,
     Clairvoyant,

@@ -1,14 +1,8 @@
 """What an ad is worth to the person who meets it: the value model of the references that see truth.
 
 A sale is a purchase in the category times the choice of a brand, and an ad can move either.
-`purchase_moments` follows the stages of a person by their hazards and tabulates, for every state, need,
-urgency and activity:
-
-    m0 = E[purchases]                       what moving somebody a stage is worth
-    m1 = E[keep ** days until the purchase] what is left of today's goodwill at the moment of choice
-    m2 = E[keep ** (2 days)]                so that m2 / m1 is the typical decay of goodwill that still counts
-
-`price` turns them into dollars for each auction of the coming hour: own goodwill (concave, by dP = P(1-P)), a
+`moments.purchase_moments` says when a person will buy and what of today's goodwill is left by then. `price`
+turns that into dollars for each auction of the coming hour: own goodwill (concave, by dP = P(1-P)), a
 rival's goodwill denied, and stage moves and purchases that the other bidder's ad would not have caused. The
 same auction without us sells to a rival, so what any ad of the category does counts for nothing.
 
@@ -25,16 +19,23 @@ from numpy.typing import NDArray
 
 from gaelp.core.jit import jit
 from gaelp.core.random import bits, level, normal, subkey, uniform
-from gaelp.core.words import DISPLAY_LINE, N_CREATIVES, SOCIAL_LINE, VIDEO_LINE
-from gaelp.market.auction import clear_one
+from gaelp.core.words import N_CREATIVES
+from gaelp.evaluation.draws import catch_click, floor_of, kind_of, noisy_bid, search_chance
+from gaelp.evaluation.moments import (
+    LN_ACTIVITIES,
+    LN_NEEDS,
+    N_IDLE,
+    URGENCIES,
+    look_up,
+    place,
+    state_of,
+)
 from gaelp.market.hour import (
     _CLICK,
-    _RIVAL_NOISE,
     _VIEW,
     _WORD,
     DISPLAY,
     N_SLOTS,
-    OWN_BRAND,
     RIVAL_BRAND,
     SOCIAL,
     VIDEO,
@@ -46,31 +47,10 @@ from gaelp.market.hour import (
     rival_query,
     search_query,
 )
-from gaelp.market.people import (
-    AWARE,
-    CONSIDERING,
-    CONVERTED,
-    INTENT,
-    LOST,
-    TASTE,
-    UNAWARE,
-    need_mean,
-    person_key,
-)
+from gaelp.market.people import AWARE, CONSIDERING, CONVERTED, INTENT, LOST, TASTE, need_mean, person_key
 from gaelp.market.state import Population, Rivals
 
 Floats = NDArray[np.float64]
-
-URGENCIES = np.array([0.0, 0.25, 0.5, 1.0, 2.0, 3.5, 6.0])
-LN_NEEDS = np.linspace(math.log(0.1), math.log(6.0), 10)
-LN_ACTIVITIES = np.array([-0.9, -0.3, 0.3, 0.9])
-HORIZON_DAYS = 70
-"""A flight's middle plus its run-off: what a purchase later than that brings is not judged."""
-N_IDLE = 15
-"""Days since the last contact, 0 to 13; 14 stands for "no journey"."""
-N_STATES = 2 + 3 * N_IDLE
-"""Unaware, lost, and aware, considering, in intent by days since contact."""
-PARTS_OF_DAY = 4
 NEED_LEFT = 0.7
 """How much of today's deviation of need from the person's mean counts until the purchase."""
 USUAL_GOODWILL = 0.08
@@ -78,211 +58,6 @@ USUAL_GOODWILL = 0.08
 N_DRAWS = 16
 """Draws of rivals' noise over which a first-price or several-slot bid is optimised."""
 _CANDIDATES = np.array([1.0, 0.85, 0.7, 0.58, 0.47, 0.37, 0.28, 0.2])
-
-
-@jit(borrows=True)
-def _state(stage, idle):
-    if stage == UNAWARE:
-        return 0
-    if stage == LOST:
-        return 1
-    return 2 + (stage - AWARE) * N_IDLE + idle
-
-
-@jit(borrows=True)
-def _search_visit(r, stage):
-    """Chance that a search by somebody in `stage` ends on a site of the category."""
-    slots = 0.0
-    for s in range(N_SLOTS):
-        slots += r.position[s]
-    chance = 0.0
-    for q in range(4):
-        ads = slots * r.search_click[q]
-        if q >= RIVAL_BRAND:
-            ads = r.search_click[OWN_BRAND] + (slots - 1.0) * r.search_click[RIVAL_BRAND]
-        ads = min(ads, 0.95)
-        low = 0.0 if q == 0 else r.query_edge[stage, q - 1]
-        chance += (r.query_edge[stage, q] - low) * (ads + (1.0 - ads) * r.organic_click[q])
-    return chance
-
-
-@jit(borrows=True)
-def _hazards(r, stage, need, urgency, activity, h):
-    """Events a day of somebody in `stage`.
-
-    Fills h: 0 up at a contact, 1 up at a view, 2 contact that moves nothing, 3 purchase, 4 growth of own
-    goodwill (visits and searches that goodwill itself causes), 5 chance that who moves into INTENT by contact
-    buys at once.
-    """
-    i = need * (1.0 + urgency)
-    feeds, seen, clicks = 0.0, 0.0, 0.0
-    for f in range(3):
-        rate = activity * r.activity_per_day[f]
-        feeds += rate
-        seen += rate * r.viewability[f]
-        clicks += rate * r.viewability[f] * r.feed_click_odds[f] * r.click_stage[stage] * r.rival_fatigue
-    searches = activity * r.search_per_day[stage] * need * (1.0 + r.search_urgency * urgency)
-    direct = activity * r.direct_per_day[stage]
-    found = _search_visit(r, stage)
-    visits = searches * found + direct + clicks
-    step = min(stage, 2)
-    if stage == LOST:
-        step = 1
-    h[0], h[1] = 0.0, 0.0
-    if stage != INTENT:
-        view, search, visit = r.stage_up_view[step], r.stage_up_search[step], r.stage_up_visit[step]
-        h[0] = searches * (1.0 - found) * min(0.9, search * i)
-        h[0] += searches * found * min(0.9, (search + visit) * i)
-        h[0] += clicks * min(0.9, (view + visit) * i) + direct * min(0.9, visit * i)
-        if stage != LOST:
-            h[1] = seen * min(0.9, view * i)
-    h[2] = searches + direct + clicks - h[0]
-    b = r.buy_rate * i
-    h[5] = 0.5 * min(0.9, b) + 0.5 * min(0.9, b * r.buy_visit)
-    h[3] = 0.0
-    if stage == CONSIDERING or stage == INTENT:
-        if stage == CONSIDERING:
-            b *= r.buy_early
-        h[3] = (feeds + searches + direct - visits) * min(0.9, b) + visits * min(0.9, b * r.buy_visit)
-        h[3] = max(h[3], 0.0)
-    home = r.goodwill_click * r.landing_fit[0, OWN_BRAND]
-    share = r.query_share[stage, RIVAL_BRAND] + r.query_share[stage, OWN_BRAND]
-    p = r.query_share[stage, OWN_BRAND] / max(share, 1e-9)
-    h[4] = home * (direct + searches * share * p * (1.0 - p) * r.organic_click[OWN_BRAND])
-
-
-@jit(borrows=True)
-def _part_of_day(h, up_state, up_idle_state, here, first, v, out, dt):
-    """One step back in time for one state: out = what `v` is worth a part of a day earlier."""
-    total = h[0] + h[1] + h[2] + h[3]
-    happens = 1.0 - math.exp(-total * dt)
-    share = happens / max(total, 1e-12)
-    for m in range(3):
-        bought = 1.0
-        if m == 0:
-            bought += 0.12 * v[2, 0]  # who buys nothing after all is back in AWARE
-        into = v[up_state, m]
-        if up_state == 2 + 2 * N_IDLE and here != up_state:
-            into = h[5] * bought + (1.0 - h[5]) * into
-        ahead = h[0] * into + h[1] * v[up_idle_state, m] + h[2] * v[first, m] + h[3] * bought
-        grown = math.exp(m * h[4] * dt)
-        out[here, m] = ((1.0 - happens) * v[here, m] + share * ahead) * grown
-
-
-@jit(parallel=True)
-def purchase_moments(rules: NDArray[np.void], moments: NDArray[np.float32]) -> None:
-    """Tabulate m0, m1, m2 of every world by backward induction over `HORIZON_DAYS`.
-
-    Args:
-        rules: (W,) RULES.
-        moments: (W, 2, n_urgencies, n_needs, n_activities, N_STATES, 3) filled; the second axis is 0 for
-            people whose home segment is the first one (it has most trigger events), 1 for the others.
-    """
-    n_urgencies, n_needs, n_activities = URGENCIES.size, LN_NEEDS.size, LN_ACTIVITIES.size
-    dt = 1.0 / PARTS_OF_DAY
-    for job in prange(rules.shape[0] * 2 * n_needs):
-        w = job // (2 * n_needs)
-        home = job // n_needs % 2
-        need = math.exp(LN_NEEDS[job % n_needs])
-        r = rules[w]
-        trigger = r.trigger_per_day[0]
-        if home == 1:
-            trigger = 0.0
-            for s in range(1, r.n_segments):
-                low = r.segment_edge[s - 1]
-                trigger += r.trigger_per_day[s] * (r.segment_edge[s] - low) / (1.0 - r.segment_edge[0])
-        stages = np.array([UNAWARE, LOST, AWARE, CONSIDERING, INTENT])
-        v = np.zeros((n_urgencies, N_STATES, 3))
-        out = np.zeros((n_urgencies, N_STATES, 3))
-        h = np.zeros((n_urgencies, 6, 6))
-        for a in range(n_activities):
-            v[:] = 0.0
-            for u in range(n_urgencies):
-                for s in range(5):
-                    _hazards(r, stages[s], need, URGENCIES[u], math.exp(LN_ACTIVITIES[a]), h[u, stages[s]])
-            for _ in range(HORIZON_DAYS):
-                for part in range(PARTS_OF_DAY):
-                    for u in range(n_urgencies):
-                        _part_of_day(h[u, UNAWARE], 2, 2 + N_IDLE - 1, 0, 0, v[u], out[u], dt)
-                        _part_of_day(h[u, LOST], 2 + N_IDLE, 1, 1, 2, v[u], out[u], dt)
-                        for s in range(3):
-                            first = 2 + s * N_IDLE
-                            up = first if s == 2 else first + N_IDLE
-                            for idle in range(N_IDLE):
-                                _part_of_day(h[u, AWARE + s], up, up + idle, first + idle, first, v[u],
-                                             out[u], dt)  # fmt: skip
-                    v, out = out, v
-                    if part == PARTS_OF_DAY // 2:
-                        moments[w, home, :, job % n_needs, a] = v  # as they stand in the middle of a day
-                for u in range(n_urgencies):
-                    _night(r, v, out[u], u, need, trigger)
-                v, out = out, v
-
-
-@jit(borrows=True)
-def _night(r, v, out, u, need, trigger):
-    """One midnight back in time: leave, forget, a trigger event, quiet moves, lost after two weeks."""
-    urgency = URGENCIES[u]
-    low, weight = _place(URGENCIES, urgency * r.urgency_keep)
-    high, weight_high = _place(URGENCIES, urgency * r.urgency_keep + r.urgency_spike)
-    stays = 1.0 - 1.0 / r.stay_days
-    i = need * (1.0 + urgency * r.urgency_keep)
-    for here in range(N_STATES):
-        stage, idle = here, N_IDLE - 1
-        if here == 1:
-            stage = LOST
-        if here >= 2:
-            stage, idle = AWARE + (here - 2) // N_IDLE, (here - 2) % N_IDLE
-        hit = here  # where a trigger event leads
-        if here < 2:
-            hit = 2 + N_IDLE - 1
-        elif stage == AWARE:
-            hit = here + N_IDLE
-        later, up, down = here, here, here
-        chance_up, chance_down = 0.0, 0.0
-        if here == 0:
-            up = 2 + N_IDLE - 1
-            chance_up = min(0.9, r.stage_up_day[0] * i)
-        elif here >= 2:
-            later = here + 1 if idle < N_IDLE - 2 else (1 if idle == N_IDLE - 2 else here)
-            if later != 1:
-                if stage < INTENT:
-                    chance_up = min(0.9, r.stage_up_day[stage] * i)
-                    up = later + N_IDLE
-                if idle >= 6:
-                    chance_down = r.stage_down_day[stage - 1]
-                    down = 0 if stage == AWARE else later - N_IDLE
-        decay = stays
-        for m in range(3):
-            calm = (1.0 - weight) * v[low, later, m] + weight * v[low + 1, later, m]
-            rises = (1.0 - weight) * v[low, up, m] + weight * v[low + 1, up, m]
-            falls = (1.0 - weight) * v[low, down, m] + weight * v[low + 1, down, m]
-            quiet = chance_up * rises + (1.0 - chance_up) * (chance_down * falls + (1.0 - chance_down) * calm)
-            struck = (1.0 - weight_high) * v[high, hit, m] + weight_high * v[high + 1, hit, m]
-            out[here, m] = decay * ((1.0 - trigger) * quiet + trigger * struck)
-            decay *= r.goodwill_keep
-
-
-@jit(borrows=True)
-def _place(grid, x):
-    """Index and weight of `x` between two points of a rising grid, held inside it."""
-    i = 0
-    while i < grid.size - 2 and x >= grid[i + 1]:
-        i += 1
-    weight = (x - grid[i]) / (grid[i + 1] - grid[i])
-    return i, min(max(weight, 0.0), 1.0)
-
-
-@jit(borrows=True)
-def _look(table, at, weights, state):
-    """Moments of a state between the points of the table."""
-    m0, m1, m2 = 0.0, 0.0, 0.0
-    for corner in range(8):
-        cell = table[at[0] + (corner & 1), at[1] + ((corner >> 1) & 1), at[2] + (corner >> 2), state]
-        m0 += weights[corner] * cell[0]
-        m1 += weights[corner] * cell[1]
-        m2 += weights[corner] * cell[2]
-    return m0, m1, m2
 
 
 @jit(borrows=True)
@@ -300,7 +75,7 @@ def _after(r, p, table, at, weights, stage, idle, pressure, visited, contact):
         if chance <= 0.0:
             continue
         s = stage + moved
-        m0, m1, m2 = _look(table, at, weights, _state(s, idle))
+        m0, m1, m2 = look_up(table, at, weights, state_of(s, idle))
         if s == CONSIDERING or s == INTENT:
             b = (
                 r.buy_rate
@@ -355,32 +130,13 @@ def _choice(r, p, pop, rivals, w, person, own_key, left, gain, probability, slop
 
 
 @jit(borrows=True)
-def _kind_of(line):
-    """Auction kind: 0 search, 1 social, 2 video, 3 display."""
-    if line < SOCIAL_LINE:
-        return 0
-    if line < VIDEO_LINE:
-        return 1
-    return 2 if line < DISPLAY_LINE else 3
-
-
-@jit(borrows=True)
-def _search_chance(r, p, query, named, brand, device_class):
-    """Click chance on the first slot of a brand's ad under a search."""
-    scale = r.click_segment[p.segment] * r.click_class[device_class]
-    if named < 0:
-        return scale * r.search_click[query]
-    return scale * (r.search_click[OWN_BRAND] if brand == named else r.search_click[RIVAL_BRAND])
-
-
-@jit(borrows=True)
 def _find(r, p, hour, own_key, at, weights):
     """Where the person stands in the table: fills the cell and its corners' weights; days since contact."""
     mean = need_mean(r, p, own_key)
     season = math.log(p.need) - p.ln_need
-    u, wu = _place(URGENCIES, p.urgency)
-    n, wn = _place(LN_NEEDS, season + mean + NEED_LEFT * (p.ln_need - mean))
-    a, wa = _place(LN_ACTIVITIES, math.log(p.activity))
+    u, wu = place(URGENCIES, p.urgency)
+    n, wn = place(LN_NEEDS, season + mean + NEED_LEFT * (p.ln_need - mean))
+    a, wa = place(LN_ACTIVITIES, math.log(p.activity))
     at[0], at[1], at[2] = u, n, a
     for corner in range(8):
         weight = (wu if corner & 1 else 1.0 - wu) * (wn if (corner >> 1) & 1 else 1.0 - wn)
@@ -428,22 +184,12 @@ def _denied(probability, slope, typical, n_seats, power):
 
 
 @jit(borrows=True)
-def _floor(r, ten_bits):
-    """Floor of a display auction."""
-    i = 0
-    u = (ten_bits + 0.5) / 1024.0
-    while i < 7 and u >= r.floor_edge[i]:
-        i += 1
-    return r.floor_cpm[i]
-
-
-@jit(borrows=True)
 def _first_price(r, typical, kind, noise, reserve_kinds, reserve, worth, tops):
     """The bid that maximises (worth - bid) x chance to win, over the draws; 0 where none is worth it."""
     for d in range(N_DRAWS):
         top = reserve
         if reserve_kinds:
-            top = _floor(r, noise[d, 7])
+            top = floor_of(r, noise[d, 7])
         common = r.common_noise[kind, noise[d, 0]]
         for i in range(typical.size):
             top = max(top, typical[i] * r.bid_noise[kind, noise[d, 1 + i % 6]] * common)
@@ -566,14 +312,14 @@ def _click_worths(r, p, pop, rivals, w, person, own_key, hour, query, named, lan
 @jit(borrows=True)
 def _page_worth(r, p, query, named, device_class, n_rivals_bid, ad, organic, rival, visit):
     """USD that our ad on a search page is worth per click on it, against the page without it."""
-    ours = _search_chance(r, p, query, named, 0, device_class)
-    others = _search_chance(r, p, query, named, -1, device_class)
+    ours = search_chance(r, p, query, named, 0, device_class)
+    others = search_chance(r, p, query, named, -1, device_class)
     slot = 0 if named == 0 else 1
     before, after = 0.0, 0.0
     for s in range(N_SLOTS):
         first_named = named > 0 and s == 0
         chance = r.position[s] * (
-            _search_chance(r, p, query, named, named, device_class) if first_named else others
+            search_chance(r, p, query, named, named, device_class) if first_named else others
         )
         if s < n_rivals_bid:
             before += chance
@@ -642,7 +388,7 @@ def price(
             own_key = person_key(r, person, p.generation)
             key = subkey(own_key, hour)
             line = np.int64(o.line[0])
-            kind = _kind_of(line)
+            kind = kind_of(line)
             device_class = 1 if o.device == 1 else 0
             table = moments[w, 0 if p.home_segment == 0 else 1]
             if kind == 0:
@@ -657,7 +403,7 @@ def price(
                 reserve = r.search_reserve_usd[query]
                 quality = brand_quality(r, named, 0)
                 if draws:
-                    _catch_click(r, p, rivals, w, key, query, named, device_class, n_seats, reserve,
+                    catch_click(r, p, rivals, w, key, query, named, device_class, n_seats, reserve,
                                  multiplier[w], ad, organic, rival, visit, typical, worth, bid,
                                  i)  # fmt: skip
                     continue
@@ -685,10 +431,10 @@ def price(
             if draws:
                 word = bits(key, _WORD)
                 if activity == DISPLAY:
-                    reserve = _floor(r, level(word, 1))
+                    reserve = floor_of(r, level(word, 1))
                 top = reserve
                 for k in range(n_rivals):
-                    top = max(top, _noisy(r, key, kind, k, level(word, 0), typical[k]))
+                    top = max(top, noisy_bid(r, key, kind, k, level(word, 0), typical[k]))
                 if top * 1.000001 <= most:
                     bid[i] = top * 1.000001
                 continue
@@ -697,187 +443,8 @@ def price(
                 bid[i] = best
 
 
-@jit(borrows=True)
-def _noisy(r, key, kind, i, common, bid):
-    """What the hour's draws make of rival `i`'s bid; multiplied in the hour's order, for the last micro."""
-    noise = r.bid_noise[kind, level(bits(key, _RIVAL_NOISE + i // 5), i % 5)]
-    return bid * noise * r.common_noise[kind, common]
-
-
-@jit(borrows=True)
-def _catch_click(r, p, rivals, w, key, query, named, device_class, n_seats, reserve, multiplier, ad, organic,
-                 rival, visit, typical, worth, bid, at):  # fmt: skip
-    """Knowing where on the page the reader will click: bid for the cheapest slot that gets the click."""
-    v = uniform(key, _CLICK)
-    common = level(bits(key, _WORD), 0)
-    n = typical.size
-    for i in range(n):  # rank scores of this very auction, best first; the brand is kept in the order below
-        typical[i] = _noisy(r, key, 0, i, common, typical[i])
-    used = 0.0
-    seen_by_rival = False
-    previous = np.inf
-    for _ in range(min(n, N_SLOTS)):
-        score, who = -1.0, -1
-        for i in range(n):
-            if typical[i] < previous and typical[i] > score:
-                score, who = typical[i], i
-        if who < 0 or score <= 0.0:
-            break
-        used += r.position[_] * _search_chance(r, p, query, named, n_seats + who, device_class)
-        if v < used:
-            seen_by_rival = True
-            break
-        previous = score
-    without = 0.0
-    if seen_by_rival:
-        without = rival + visit
-    else:
-        z = (v - used) / max(1.0 - used, 1e-9) / max(r.organic_click[query], 1e-12)
-        if z < 1.0:
-            without = visit
-            if z < r.organic_us[query] and query != RIVAL_BRAND:
-                without += organic
-            elif z < r.organic_us[query] + r.organic_rival[query]:
-                without += rival
-    value = ad + visit - without
-    if value <= 0.0:
-        return
-    quality = brand_quality(r, named, 0)
-    ours = _search_chance(r, p, query, named, 0, device_class)
-    before, above = 0.0, np.inf
-    best = np.inf
-    for slot in range(N_SLOTS):
-        score, who = 0.0, -1
-        for i in range(n):
-            if typical[i] < above and typical[i] > score:
-                score, who = typical[i], i
-        cost = max(score / quality, reserve)
-        if (
-            before <= v < min(before + r.position[slot] * ours, 0.95)
-            and cost < best
-            and cost <= multiplier * value
-        ):
-            best = cost
-            low = cost * quality
-            high = min(above, 2.0 * low + 1e-6)
-            if high > low:
-                worth[at] = value
-                bid[at] = max(0.5 * (low + high) / quality, reserve * 1.000001)
-        if who < 0:
-            break
-        before += r.position[slot] * _search_chance(r, p, query, named, n_seats + who, device_class)
-        above = score
-
-
-@jit(parallel=True)
-def keep_within(
-    rules: NDArray[np.void],
-    pop: Population,
-    rivals: Rivals,
-    found: NDArray[np.void],
-    starts: NDArray[np.int64],
-    hour: int,
-    left_micros: NDArray[np.int64],
-    bid: Floats,
-    cost_micros: NDArray[np.int64],
-) -> None:
-    """The platform's cap for bids per opportunity: withdraw every bid whose cost could pass what is left.
-
-    In the order in which the hour will hold the auctions, as `hour.seat_bid` does for lines: a bid is not
-    placed where the day's spend so far plus its own amount would pass the cap. Spend so far is that of this
-    hour's earlier auctions, which is why this runs their draws. Nothing else is read from them.
-
-    Args:
-        rules, pop, rivals, found, starts, hour: as in `price`.
-        left_micros: (W,) what the day may still cost.
-        bid: (n,) bids of seat 0; withdrawn ones become -inf.
-        cost_micros: (n,) filled with what each bid will cost: of a won impression or a click, -1 where none.
-    """
-    n_seats = pop.memory.shape[2]
-    n_brands = pop.goodwill.shape[2]
-    for w in prange(rules.shape[0]):
-        r = rules[w]
-        bids = np.empty(n_brands)
-        quality = np.empty(n_brands)
-        tie = np.empty(0)
-        winner = np.empty(N_SLOTS, np.int64)
-        prices = np.empty(N_SLOTS)
-        spent = np.int64(0)
-        for i in range(starts[w], starts[w + 1]):
-            cost_micros[i] = -1
-            if not bid[i] > 0.0:
-                continue
-            search = np.int64(found[i].line[0]) < SOCIAL_LINE
-            if spent + math.ceil(bid[i] * (1e6 if search else 1e3)) > left_micros[w]:
-                bid[i] = -np.inf
-                continue
-            cost_micros[i] = _cost(r, pop, rivals, w, found[i], hour, bid[i], n_seats, bids, quality, tie,
-                                   winner, prices)  # fmt: skip
-            spent += max(cost_micros[i], 0)
-
-
-@jit(borrows=True)
-def _cost(r, pop, rivals, w, o, hour, bid, n_seats, bids, quality, tie, winner, prices):
-    """Micros that seat 0 will pay in this very auction, -1 if it will win nothing that is paid for."""
-    person = np.int64(o.person)
-    p = pop.people[w, person]
-    own_key = person_key(r, person, p.generation)
-    key = subkey(own_key, hour)
-    word = bits(key, _WORD)
-    device_class = 1 if o.device == 1 else 0
-    kind = _kind_of(np.int64(o.line[0]))
-    activity, query, named = -1, -1, -1
-    slots, reserve = 1, 0.0
-    if kind == 0:
-        query, named = search_query(r, p, pop.goodwill[w], person, own_key, key, n_seats)
-        slots, reserve = N_SLOTS, r.search_reserve_usd[query]
-    else:
-        activity = SOCIAL if kind == 1 else (VIDEO if kind == 2 else DISPLAY)
-        reserve = r.feed_reserve_cpm[activity]
-        if activity == DISPLAY:
-            reserve = _floor(r, level(word, 1))
-    for k in range(n_seats):
-        bids[k], quality[k] = -np.inf, 1.0
-    bids[0] = bid
-    if kind == 0:
-        quality[0] = brand_quality(r, named, 0)
-    for i in range(rivals.strength.shape[1]):
-        b = n_seats + i
-        if kind == 0:
-            line = 2 * rival_query(query, named, b) + device_class
-            quality[b] = rivals.quality[w, i] * brand_quality(r, named, b)
-        else:
-            known = (p.visited >> np.uint64(b)) & np.uint64(1)
-            line = feed_line(activity, 1 if known else 0, device_class)
-            quality[b] = 1.0 if activity == DISPLAY else rivals.quality[w, i]
-        bids[b] = -np.inf
-        if rivals.spent[w, i] < rivals.budget[w, i]:
-            bids[b] = _noisy(r, key, kind, i, level(word, 0), rivals.bid[w, i, line])
-    clear_one(bids, quality, reserve, slots, r.first_price[kind] != 0, tie, ~key, winner, prices)
-    if kind > 0:
-        return np.int64(prices[0] * 1000.0 + 0.5) if winner[0] == 0 else np.int64(-1)
-    v = uniform(key, _CLICK)
-    used = 0.0
-    for s in range(N_SLOTS):
-        if winner[s] < 0:
-            break
-        before = used
-        used = min(used + r.position[s] * _search_chance(r, p, query, named, winner[s], device_class), 0.95)
-        if v >= before and v < used:
-            return np.int64(prices[s] * 1e6 + 0.5) if winner[s] == 0 else np.int64(-1)
-    return np.int64(-1)
-
-
 def noise_draws(seed: int = 0) -> NDArray[np.int64]:
     """(N_DRAWS, 8) levels of the noise table: common, six rivals, floor; the same for every auction."""
     generator = np.random.default_rng(seed)
     columns = [generator.permutation(N_DRAWS) for _ in range(8)]  # each column spread evenly
     return np.ascontiguousarray((np.stack(columns, axis=1) * 1024 + 512) // N_DRAWS)
-
-
-def moments_of(rules: NDArray[np.void]) -> NDArray[np.float32]:
-    """The table of `purchase_moments` for a batch of worlds."""
-    shape = (rules.shape[0], 2, URGENCIES.size, LN_NEEDS.size, LN_ACTIVITIES.size, N_STATES, 3)
-    moments = np.zeros(shape, np.float32)
-    purchase_moments(rules, moments)
-    return moments

@@ -19,8 +19,10 @@ from gaelp.control.pacing import DualPacer, PacingSettings
 from gaelp.core.errors import BadInput
 from gaelp.core.units import MICROS_PER_USD
 from gaelp.core.words import EMAIL_LINE, LINES, N_LINES, SOCIAL_LINE, Audience, Stage
+from gaelp.evaluation.draws import keep_within
 from gaelp.evaluation.judge import WORLDS_A_TASK
-from gaelp.evaluation.lift import keep_within, moments_of, noise_draws, price
+from gaelp.evaluation.lift import noise_draws, price
+from gaelp.evaluation.moments import moments_of
 from gaelp.market.file import load
 from gaelp.market.market import Market
 from gaelp.market.state import SPEND, Rivals
