@@ -1,8 +1,8 @@
 """Run the must-show lines of one step: python docs/acceptance/run.py STEP.
 
 Reads the table of step-STEP.md (line | command | figure | commit), runs every command from the root of the
-repository, and prints for each line whether it passed and how long it took. A line whose command is not yet
-written counts as not shown. Exit code 0 only if every line passed, 2 where the step has no table.
+repository, and prints for each line whether it passed and how long it took; what the commands printed is kept in
+runs/acceptance/step-STEP.txt, with the commit. A line whose command is not yet written counts as not shown. Exit code 0 only if every line passed, 2 where the step has no table.
 """
 
 import os
@@ -12,6 +12,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
@@ -44,8 +45,8 @@ def read_table(markdown: str) -> list[MustShow]:
     ]
 
 
-def run(must_show: MustShow) -> str:
-    """Run one line's command, print what became of it, and return pass, FAIL or pending."""
+def run(must_show: MustShow, log: TextIO) -> str:
+    """Run one line's command, print what became of it, log what it said, and return pass, FAIL or pending."""
     if not must_show.command:
         print(f"pending            {must_show.line}", flush=True)
         return "pending"
@@ -61,6 +62,8 @@ def run(must_show: MustShow) -> str:
         check=False,
     )
     verdict = "FAIL" if result.returncode else "pass"
+    log.write(f"## {verdict}: {must_show.line}\n$ {must_show.command}\n{result.stdout}\n")
+    log.flush()
     print(f"{verdict:7s} {time.perf_counter() - started:8.1f} s  {must_show.line}", flush=True)
     if result.returncode:
         print(f"        {must_show.command}\n        exit code {result.returncode}; its last lines:")
@@ -80,10 +83,20 @@ def main(arguments: list[str]) -> int:
     if not table:
         print(f"step-{step}.md holds no table with the columns {' | '.join(COLUMNS)}.", file=sys.stderr)
         return 2
-    verdicts = [run(must_show) for must_show in table]
+    kept = REPOSITORY / "runs" / "acceptance" / f"step-{int(step)}.txt"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with kept.open("w", encoding="utf-8") as log:
+        log.write(f"# step {step} at {_commit()}\n\n")
+        verdicts = [run(must_show, log) for must_show in table]
     counts = ", ".join(f"{verdicts.count(name)} {name}" for name in ("pass", "FAIL", "pending"))
     print(f"step {step}: {counts}")
     return 0 if set(verdicts) == {"pass"} else 1
+
+
+def _commit() -> str:
+    command = ["git", "describe", "--always", "--dirty"]
+    found = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or "an unknown commit"
 
 
 def _in_backticks(cell: str) -> str:

@@ -17,6 +17,7 @@ HEADER = "| line | command | figure | commit |\n|---|---|---|---|\n"
 @pytest.fixture
 def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(runner, "HERE", tmp_path)
+    monkeypatch.setattr(runner, "REPOSITORY", tmp_path)
     return tmp_path
 
 
@@ -33,6 +34,13 @@ def test_one_line_that_fails_or_is_pending_fails_the_step(
     (steps / "step-2.md").write_text(HEADER + f"| good | `true` | | |\n| bad | {command} | | |\n")
     assert runner.main(["2"]) == 1
     assert "step 2: 1 pass" in capsys.readouterr().out
+
+
+def test_what_the_commands_said_is_kept(steps: Path) -> None:
+    (steps / "step-1.md").write_text(HEADER + "| good | `echo 42 dollars` | | |\n")
+    assert runner.main(["1"]) == 0
+    kept = (steps / "runs" / "acceptance" / "step-1.txt").read_text()
+    assert "## pass: good" in kept and "42 dollars" in kept
 
 
 @pytest.mark.parametrize("arguments", [[], ["two"], ["7"], ["1", "2"]])
