@@ -1,8 +1,9 @@
 """Run the must-show lines of one step: python docs/acceptance/run.py STEP.
 
 Reads the table of step-STEP.md (line | command | figure | commit), runs every command from the root of the
-repository, and prints for each line whether it passed and how long it took; what the commands printed is kept in
-runs/acceptance/step-STEP.txt, with the commit. A line whose command is not yet written counts as not shown. Exit code 0 only if every line passed, 2 where the step has no table.
+repository, and prints for each line whether it passed and how long it took. What the commands printed is kept
+in runs/acceptance/step-STEP.txt, with the commit. A line whose command is not yet written is not shown. Exit
+code 0 only if every line passed, 2 where the step has no table.
 """
 
 import os
