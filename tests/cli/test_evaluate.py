@@ -47,6 +47,13 @@ def test_the_leaderboard_comes_as_markdown_with_what_was_flown(
     for said in ("2 validation worlds of 1,000 people", load(market_file).sha256[:12], "3 days", "seed 0"):
         assert said in flown
     assert "commit" in flown and "kept in" in ran.err
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "GAELP evaluation" in page and "fixed - pacing" in page and "No data" not in page
+    readme = tmp_path / "README.md"
+    assert gaelp(*command, "--into", readme).code == 2  # before anything flies
+    readme.write_text("# Ours\n<!-- leaderboard:begin -->\n<!-- leaderboard:end -->\nthe rest\n")
+    assert gaelp(*command, "--into", readme).out == ran.out
+    assert ran.out in readme.read_text() and readme.read_text().endswith("the rest\n")
     both = gaelp(*command, "--json")
     assert (both.code, both.out, both.err.count("\n")) == (2, "", 1)
     assert "must not come with --json" in both.err
@@ -62,6 +69,7 @@ def test_a_suite_of_families_has_a_leaderboard_each(gaelp: Gaelp, market_file: P
     metrics = found["families"]["first_price"]["policies"]["fixed"]
     assert metrics["gap_closed"] == {"mean": None, "low": None, "high": None}
     assert {"worst_decile_profit_usd", "probability_of_improvement"} <= set(metrics)
+    assert "season_peak" in (tmp_path / "run" / "report.html").read_text()
     per_world = json.loads((tmp_path / "run" / "per_world.json").read_text())
     assert len(per_world["season_peak"]["fixed"]["spend_usd"]) == 2
     again = gaelp(*command, "--json", "--executor", "processes", "--workers", "1", "--no-cache").json

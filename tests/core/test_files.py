@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gaelp.core.files import replacing, sha256_of, write_bytes_atomic, write_text_atomic
+from gaelp.core.errors import BadInput
+from gaelp.core.files import replace_block, replacing, sha256_of, write_bytes_atomic, write_text_atomic
 
 
 def test_a_write_replaces_the_whole_file_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
@@ -36,3 +37,29 @@ def test_a_new_file_has_the_mode_any_new_file_has(tmp_path: Path) -> None:
 def test_the_digest_is_sha256_of_the_content(tmp_path: Path) -> None:
     write_bytes_atomic(tmp_path / "data", b"gaelp")
     assert sha256_of(tmp_path / "data") == hashlib.sha256(b"gaelp").hexdigest()
+
+
+def test_a_block_of_a_text_file_is_replaced_and_the_rest_kept(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("# Head\n<!-- board:begin -->\nold\n<!-- board:end -->\ntail\n")
+    for _ in range(2):
+        replace_block(page, "board", "| new |\n")
+    assert page.read_text() == "# Head\n<!-- board:begin -->\n\n| new |\n\n<!-- board:end -->\ntail\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        "",
+        "<!-- board:end -->\n<!-- board:begin -->\n",
+        "<!-- board:begin -->\n<!-- board:begin -->\n<!-- board:end -->",
+    ],
+)
+def test_a_block_that_is_not_there_once_is_refused(tmp_path, text):
+    page = tmp_path / "page.md"
+    if text is not None:
+        page.write_text(text)
+    with pytest.raises(BadInput, match="board:begin"):
+        replace_block(page, "board", "x\n")
+    assert not page.exists() or page.read_text() == text

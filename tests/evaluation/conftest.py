@@ -70,6 +70,7 @@ def full_report() -> dict[str, Any]:
         "cac_target_usd": 100.0,
         "ltv_usd": 180.0,
         "leaderboard": leaderboard(simulated_worlds()),
+        "families": {name: leaderboard(simulated_worlds()) for name in ("season_peak", "half_budget")},
         "spend_plan": {
             policy: {
                 "hour": hour,

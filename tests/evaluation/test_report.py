@@ -73,7 +73,7 @@ def test_every_cartesian_axis_says_what_it_shows(page):
 
 def test_an_empty_report_says_no_data_twelve_times_and_draws_nothing():
     page = report.render({})
-    assert page.count("<b>No data</b>") == len(SECTIONS) == 12
+    assert page.count("<b>No data</b>") == len(SECTIONS) == 13
     assert figures(page) == {}
     for name in SECTIONS:
         assert f"nothing under “{name}”" in Outline(page).text[name]

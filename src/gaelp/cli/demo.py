@@ -27,10 +27,8 @@ from gaelp.cli.console import (
 if TYPE_CHECKING:
     from gaelp.evaluation.judge import Judgement
     from gaelp.learning.static_lines import Progress as Round
-    from gaelp.market.file import MarketFile
     from gaelp.worlds.flight import Tick
 
-REPORT = "report.html"
 BASELINES = ("random", "fixed", "pid", "target_cpa", "pacing")
 YARDSTICKS = ("line_oracle", "informed")
 RUNOFF_DAYS = 60
@@ -65,7 +63,8 @@ def demo_command(
     from gaelp.core.words import PAID_CHANNELS
     from gaelp.evaluation.judge import judge, world_hours
     from gaelp.evaluation.leaderboard import as_table
-    from gaelp.evaluation.report import write
+    from gaelp.evaluation.report import REPORT, report_head, write
+    from gaelp.evaluation.report_sections import SECTIONS
     from gaelp.evaluation.story import refusals
     from gaelp.evaluation.suites import contender
     from gaelp.learning import static_lines
@@ -148,8 +147,11 @@ def demo_command(
             )
             summary = [*_summary(board, pacing), *refusals(judged)]
             sections = _sections(judged, replayed, lambda n: shown.advance(replays, n))
-            head = _head(file, command, seed)
-            write(run / REPORT, {**head, "summary": summary, "leaderboard": board, **sections})
+            shown_sections = [name for name in SECTIONS if name != "families"]
+            head = report_head(file, "GAELP demo", command, seed)
+            write(
+                run / REPORT, {**head, "summary": summary, "leaderboard": board, **sections}, shown_sections
+            )
         seconds = round(time.perf_counter() - began, 1)
         result = {
             "seconds": seconds,
@@ -174,23 +176,6 @@ def _compile_yardsticks(market: str) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-
-
-def _head(file: "MarketFile", command: str, seed: int) -> dict[str, Any]:
-    from datetime import UTC, datetime
-
-    from gaelp.worlds.runs import git_commit
-
-    return {
-        "title": "GAELP demo",
-        "market": f"{file.name} ({file.product}, LTV ${file.ltv_usd:g}), sha256 {file.sha256[:12]}",
-        "created": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "commit": git_commit() or "",
-        "seed": seed,
-        "command": command,
-        "cac_target_usd": file.cac_target_usd,
-        "ltv_usd": file.ltv_usd,
-    }
 
 
 def _sections(judged: "Judgement", replayed: int, tick: "Tick") -> dict[str, Any]:

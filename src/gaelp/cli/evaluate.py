@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -59,6 +60,10 @@ def evaluate_command(
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print the leaderboard as Markdown, with what was flown.")
     ] = False,
+    into: Annotated[
+        Path | None,
+        typer.Option(help="Markdown file to write the leaderboard into, between its marking comments."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Judge policies against each other and against the same worlds without our ads.
@@ -66,9 +71,11 @@ def evaluate_command(
     line_oracle, informed and clairvoyant see the truth: yardsticks, not policies that could be flown.
     """
     from gaelp.core.errors import BadInput
+    from gaelp.core.files import check_block, replace_block
     from gaelp.core.names import require_known
     from gaelp.evaluation.judge import Terms, judge_families, world_hours
     from gaelp.evaluation.leaderboard import as_markdown, as_table
+    from gaelp.evaluation.report import REPORT, report_head, write
     from gaelp.evaluation.suites import (
         SUITES,
         board_of,
@@ -93,6 +100,8 @@ def evaluate_command(
 
     if markdown and as_json:
         raise BadInput("markdown", markdown, "must not come with --json", "Ask for one of them.")
+    if into:
+        check_block(into, "leaderboard" if suite == "default" else suite)
     check_sizes(worlds=worlds, users=users, days=days, runoff_days=runoff_days, budget=daily_budget_usd)
     families = SUITES[require_known("suite", suite, SUITES)]
     require_known("split", split, _SPLITS)
@@ -151,23 +160,46 @@ def evaluate_command(
             write_json(run / RESULT, result)
             flown = {name: judgement.results for name, judgement in judged.items()}
             write_json(run / PER_WORLD, flown if board["families"] else next(iter(flown.values())))
-    if as_json:
-        print_json(result)
-        return
-    if markdown:
+            sections = ["leaderboard", *(["families"] if board["families"] else [])]
+            head = report_head(file, "GAELP evaluation", _command(settings, seed, market), seed)
+            write(run / REPORT, {**head, "leaderboard": board, "families": board["families"]}, sections)
+    if into or markdown:
         said = (
             f"Means and 95 % intervals over {worlds:,} {split} worlds of {users:,} people of {file.name}"
             f" (`{file.sha256[:12]}`), {days} days and {runoff_days} of run-off, seed {seed},"
-            f" commit {(git_commit() or 'unknown')[:12]}."
+            f" commit {(git_commit() or 'unknown')[:12]}: `{_command(settings, seed, market)}`."
         )
         by_family = f"\n{families_markdown(board)}" if board["families"] else ""
-        print(f"{as_markdown(board)}{by_family}\n{said}", flush=True)
-    else:
+        page = f"{as_markdown(board)}{by_family}\n{said}\n"
+        if into:
+            replace_block(into, "leaderboard" if suite == "default" else suite, page)
+        if markdown:
+            print(page, end="", flush=True)
+    if as_json:
+        print_json(result)
+    elif not markdown:
         out().print(as_table(board))
         if board["families"]:
             out().print(families_table(board))
-    if folder:
+    if folder and not as_json:
         say(f"kept in {folder}")
+
+
+def _command(settings: dict[str, Any], seed: int, market: str) -> str:
+    """The command that makes these figures again."""
+    options = {
+        "market": (market, DEFAULT_MARKET),
+        "suite": (settings["suite"], "default"),
+        "split": (settings["split"], "validation"),
+        "worlds": (settings["worlds"], None),
+        "users": (settings["users"], None),
+        "days": (settings["days"], 30),
+        "daily-budget-usd": (settings["daily_budget_usd"], None),
+        "runoff-days": (settings["runoff_days"], 60),
+        "seed": (seed, 0),
+    }
+    said = [f"--{name} {value}" for name, (value, usual) in options.items() if value not in (None, usual)]
+    return " ".join(["gaelp evaluate", *settings["policies"], *said])
 
 
 def _labels(policies: list[str]) -> dict[str, str]:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gaelp.core.errors import BadInput
+
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -86,3 +88,40 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def check_block(path: Path, name: str) -> None:
+    """Check that a text file has the block that `replace_block` replaces.
+
+    Raises:
+        BadInput: it cannot be read, or the block's two comments are not there once, in order.
+    """
+    _block(path, name)
+
+
+def replace_block(path: Path, name: str, text: str) -> None:
+    """Replace what stands between `<!-- name:begin -->` and `<!-- name:end -->` in a text file.
+
+    Args:
+        path: the file; written whole or not at all. name: of the block.
+        text: what stands there now; ends with a line end.
+
+    Raises:
+        BadInput: as `check_block`.
+    """
+    before, after = _block(path, name)
+    write_text_atomic(path, f"{before}\n{text}\n{after}")
+
+
+def _block(path: Path, name: str) -> tuple[str, str]:
+    """The text up to the block, its first comment included, and the text from its last comment on."""
+    begin, end = f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->"
+    remedy = f"Put the lines {begin.strip()} and {end} where the block belongs."
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput("file", str(path), "must be a text file that exists", remedy) from error
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(end) < text.index(begin):
+        raise BadInput("file", str(path), f"must hold the block {name} once", remedy)
+    before, _, rest = text.partition(begin)
+    return before + begin, end + rest.partition(end)[2]

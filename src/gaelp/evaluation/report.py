@@ -7,7 +7,7 @@ counts as undefined):
 
 - `title market created commit seed command`: words for the head; `summary`: sentences.
 - `policy`: whose run the sections from `channels` on show; `cac_target_usd ltv_usd`: reference lines of CAC.
-- `leaderboard`: the `evaluate` JSON, see `gaelp.evaluation.leaderboard`.
+- `leaderboard`: the `evaluate` JSON, see `gaelp.evaluation.leaderboard`; `families`: its boards by family.
 - `spend_plan`: `{policy: {hour, spend_usd, plan_usd}}`, means by hour of day.
 - `spend_by_day`: `{policy: {day, spend_usd, budget_usd}}`.
 - `funnel`: `{stages, people}`; `sankey`: `{nodes, links: [{source, target, value}]}`.
@@ -22,7 +22,8 @@ counts as undefined):
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from html import escape
 from importlib.resources import files
@@ -32,7 +33,11 @@ from gaelp.core.files import write_text_atomic
 from gaelp.core.names import require_known
 from gaelp.evaluation.report_page import Page, or_no_data
 from gaelp.evaluation.report_sections import SECTIONS
-from gaelp.worlds.runs import plain
+from gaelp.market.file import MarketFile
+from gaelp.worlds.runs import git_commit, plain
+
+REPORT = "report.html"
+"""Its name in a run's folder."""
 
 _HEAD = (
     "title",
@@ -48,11 +53,12 @@ _HEAD = (
 )
 
 
-def render(data: Mapping[str, Any]) -> str:
+def render(data: Mapping[str, Any], only: Sequence[str] | None = None) -> str:
     """Write the page.
 
     Args:
         data: the sections, see the module's docstring.
+        only: the sections that a page of this kind has; None for all.
 
     Returns:
         A whole HTML document; drawing code, styles and figures are inside.
@@ -63,16 +69,17 @@ def render(data: Mapping[str, Any]) -> str:
 
     >>> page = render({"title": "Demo"})
     >>> "<title>Demo</title>" in page, page.count("No data")
-    (True, 12)
+    (True, 13)
     """
     for key in data:
         require_known("report section", key, [*_HEAD, *SECTIONS])
+    shown = {name: SECTIONS[require_known("report section", name, SECTIONS)] for name in only or SECTIONS}
     page = Page(plain(data))
     body = "".join(
         f'<section id="{name}"><h2>{title}</h2>{or_no_data(partial(build, page, name))}</section>'
-        for name, (_, title, build) in SECTIONS.items()
+        for name, (_, title, build) in shown.items()
     )
-    links = "".join(f'<a href="#{name}">{short}</a>' for name, (short, _, _) in SECTIONS.items())
+    links = "".join(f'<a href="#{name}">{short}</a>' for name, (short, _, _) in shown.items())
     parts = {
         "title": escape(str(page.data.get("title") or "GAELP report")),
         "facts": page.facts(),
@@ -88,17 +95,31 @@ def render(data: Mapping[str, Any]) -> str:
     return page_html
 
 
-def write(path: str | os.PathLike[str], data: Mapping[str, Any]) -> None:
+def write(path: str | os.PathLike[str], data: Mapping[str, Any], only: Sequence[str] | None = None) -> None:
     """Render and write the page whole or not at all.
 
     Args:
         path: the HTML file to make or replace.
-        data: the sections, see `render`.
+        data, only: see `render`.
 
     Raises:
         BadInput: if a section cannot be drawn; nothing is written then.
     """
-    write_text_atomic(path, render(data))
+    write_text_atomic(path, render(data, only))
+
+
+def report_head(file: MarketFile, title: str, command: str, seed: int) -> dict[str, Any]:
+    """What stands above every report: the market, the command, the commit, the time."""
+    return {
+        "title": title,
+        "market": f"{file.name} ({file.product}, LTV ${file.ltv_usd:g}), sha256 {file.sha256[:12]}",
+        "created": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "commit": git_commit() or "",
+        "seed": seed,
+        "command": command,
+        "cac_target_usd": file.cac_target_usd,
+        "ltv_usd": file.ltv_usd,
+    }
 
 
 def _script_safe(text: str) -> str:

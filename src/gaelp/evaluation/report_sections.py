@@ -50,6 +50,30 @@ def _leaderboard(page: Page, name: str) -> str:
     )
 
 
+def _families(page: Page, name: str) -> str:
+    boards = page.section(name)
+    order = ranked(next(iter(boards.values())))
+    plots = []
+    for policy in order:
+        rows = [
+            (family, tables.as_interval(board["policies"][policy].get("incremental_profit_usd")), "ink")
+            for family, board in boards.items()
+        ]
+        plots.append(
+            page.chart(
+                charts.forest(rows, x_title="USD per world", lines={"zero": 0.0}, money=True),
+                f"Incremental profit of {policy} in each family with its interval",
+                f"<h4>{escape(policy)}</h4>",
+            )
+        )
+    return (
+        reading("Each family is the market turned out otherwise: a robust policy pays in all of them.")
+        + tables.families_table(boards, order)
+        + f"<div class=grid>{''.join(plots)}</div>"
+        + source(page.origin(policy=False) + "; BCa bootstrap intervals over worlds")
+    )
+
+
 def _pairs(page: Page, board: dict[str, Any]) -> str:
     rows = [
         (pair, tables.as_interval(metrics.get("incremental_profit_usd")), _pair_colour(pair, page))
@@ -269,6 +293,7 @@ def _targets(page: Page, name: str) -> str:
 # key -> (in the list of sections, heading, builder)
 SECTIONS: dict[str, tuple[str, str, Callable[[Page, str], str]]] = {
     "leaderboard": ("Leaderboard", "Leaderboard", _leaderboard),
+    "families": ("Families", "Families of worlds", _families),
     "channels": ("Channels", "Channels: what is claimed, what is caused", _channels),
     "spend_plan": ("Hourly spend", "Spend against plan by hour of day", _spend_plan),
     "spend_by_day": ("Daily spend", "Spend against budget by day", _spend_by_day),

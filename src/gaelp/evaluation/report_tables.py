@@ -46,6 +46,16 @@ def leaderboard_table(board: Mapping[str, Any], colours: Colours) -> str:
     return table(["policy", *COLUMNS.values()], rows) + explained
 
 
+def families_table(boards: Mapping[str, Any], policies: Sequence[str]) -> str:
+    """Incremental profit by family and policy, each figure over its interval."""
+    metric = "incremental_profit_usd"
+    rows = [
+        [escape(family), *(_figure(board["policies"][policy].get(metric), metric) for policy in policies)]
+        for family, board in boards.items()
+    ]
+    return table(["family", *policies], rows)
+
+
 def pairs_table(board: Mapping[str, Any]) -> str:
     """Differences between two policies on the same worlds, and what they allow one to say."""
     rows = []
