@@ -4,8 +4,9 @@ import numba
 import numpy as np
 import pytest
 
+from gaelp.core.errors import BadInput
 from gaelp.market.market import Market, World
-from gaelp.market.state import SPEND
+from gaelp.market.state import SPEND, empty_controls
 
 DAYS = 9
 
@@ -30,6 +31,29 @@ def test_a_world_lives_a_life_worth_comparing(eight, states, differing):
     assert (eight.books.sales.sum(axis=1) > 0).all()
     assert (eight.books.report[:, 0, :, 4].sum(axis=1) > 20).all()  # clicks
     assert differing(states(eight, 0), states(eight, 1))
+
+
+def test_days_of_rest_are_hours_of_rest(eight, states, differing):
+    hourly, rested = eight.copy(), eight.copy()
+    for market in (hourly, rested):
+        for _ in range(5):  # from within a day
+            market.advance(empty_controls(8, 1))
+        half = {"activity_per_day": 0.5 * market.worlds[0].file.parameters["activity_per_day"].value}
+        market.change([world.file.with_values(half) for world in market.worlds], at=market.hour + 30)
+    for _ in range(60):
+        hourly.advance(empty_controls(8, 1))
+    passed = list(rested.rest(60))
+    assert passed == [19, 11, 13, 17] and rested.hour == hourly.hour
+    for world in range(8):
+        assert differing(states(hourly, world), states(rested, world)) == []
+
+
+def test_more_purchases_than_there_is_room_for_are_an_error_and_no_loss(eight, monkeypatch):
+    market = eight.copy()
+    monkeypatch.setattr(Market, "_make_room", lambda self, n_hours: None)
+    market.books = market.books._replace(decisions=market.books.decisions[:, :1].copy())
+    with pytest.raises(BadInput, match="buy_rate"):
+        list(market.rest(24))
 
 
 @pytest.mark.parametrize("world", [0, 7])

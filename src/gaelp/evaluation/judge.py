@@ -27,11 +27,12 @@ At least `WORLDS_A_TASK` worlds fly together. Five copies exist at most: the sna
 twin, a flight and the one before it. With `keep`, the snapshots, the twins and one per policy stay for every
 batch.
 """
-WORLDS_A_TASK = 8
+WORLDS_A_GROUP = 8
+"""Consecutive worlds that `line_oracle` lets learn from each other; the same groups wherever they fly."""
+WORLDS_A_TASK = 2 * WORLDS_A_GROUP
 """Worlds that one task of an executor judges; fixed, so the warm-up cache serves any number of workers.
 
-Inline batches are multiples of it: `line_oracle` lets worlds learn from each other within groups of this many
-consecutive ones, and the groups must be the same wherever they fly.
+Inline batches are multiples of it, so that neither divides a group.
 """
 
 
@@ -185,7 +186,7 @@ def batches(worlds: Sequence[World], n_people: int) -> list[list[World]]:
     """Split worlds into batches small enough to copy, cut at multiples of `WORLDS_A_TASK` only.
 
     Results of policies do not depend on the split; those of `line_oracle` belong to groups of
-    `WORLDS_A_TASK`, which no batch divides.
+    `WORLDS_A_GROUP`, which no batch divides.
     """
     per_world = 220.0 * n_people
     groups = max(1, int(_BYTES_AT_ONCE // (per_world * WORLDS_A_TASK)))

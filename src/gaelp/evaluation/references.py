@@ -20,7 +20,7 @@ from gaelp.core.errors import BadInput
 from gaelp.core.units import MICROS_PER_USD
 from gaelp.core.words import EMAIL_LINE, LINES, N_LINES, SOCIAL_LINE, Audience, Stage
 from gaelp.evaluation.draws import keep_within
-from gaelp.evaluation.judge import WORLDS_A_TASK
+from gaelp.evaluation.judge import WORLDS_A_GROUP
 from gaelp.evaluation.lift import noise_draws, price
 from gaelp.evaluation.moments import moments_of
 from gaelp.market.file import load
@@ -135,7 +135,7 @@ class LineOracle:
     name: str = "line_oracle"
     days: int = 30
     runoff_days: int = 30
-    pool: int = WORLDS_A_TASK
+    pool: int = WORLDS_A_GROUP
     found: dict[str, Any] = field(default_factory=dict)
 
     def fly(

@@ -1,6 +1,6 @@
 """The hour: who is active, what they meet, who wins their attention, what follows.
 
-`advance_hour` is the hot path. Per world it visits everyone whose calendar has this hour, in person
+`advance_hours` is the hot path. Per world it visits everyone whose calendar has this hour, in person
 order: activity -> auction -> exposure -> click -> visit -> stage -> purchase. `open_day` is midnight, which
 follows the last hour of a day. Nobody's hour depends on another person's, except through budgets, so the
 order is only a tie rule for the last cents of a cap. The order and its reasons are written in
@@ -968,7 +968,7 @@ def open_day(
 
 
 @jit(parallel=True)
-def advance_hour(
+def advance_hours(
     rules: NDArray[np.void],
     pop: Population,
     rivals: Rivals,
@@ -977,9 +977,10 @@ def advance_hour(
     opp_bid: NDArray[np.float64],
     opp_start: NDArray[np.int64],
     hour: int,
+    n_hours: int,
     adapt: bool,
 ) -> None:
-    """Advance every world by one hour, each on one thread.
+    """Advance every world by some hours of a day, each on one thread; hours in a row find it in cache.
 
     Args:
         rules: (W,) RULES. pop, rivals, books, controls: the arrays of state.py.
@@ -987,6 +988,7 @@ def advance_hour(
             `list_opportunities`; shape (0, K) to bid by the lines of `controls`.
         opp_start: (W,) index of each world's first opportunity.
         hour: hours since the world began.
+        n_hours: how many to live; more than one only without bids per opportunity, and not past midnight.
         adapt: False keeps rivals' bids and activity as they stand in the arrays (replay).
     """
     n_brands = pop.goodwill.shape[2]
@@ -997,5 +999,6 @@ def advance_hour(
         tie = np.empty(0)
         winner = np.empty(N_SLOTS, np.int64)
         price = np.empty(N_SLOTS)
-        world_hour(rules[w], pop, rivals, books, controls, opp_bid, opp_start[w], w, hour, adapt,
-                   due, bids, quality, tie, winner, price)  # fmt: skip
+        for h in range(hour, hour + n_hours):
+            world_hour(rules[w], pop, rivals, books, controls, opp_bid, opp_start[w], w, h, adapt,
+                       due, bids, quality, tie, winner, price)  # fmt: skip

@@ -88,7 +88,7 @@ def list_opportunities(
     """List (or only count, where `found` has no room) the auctions of the coming hour of every world.
 
     Args:
-        rules, pop: as in `advance_hour`; nothing is changed.
+        rules, pop: as in `advance_hours`; nothing is changed.
         hour: hours since the world began, not the first of a day.
         counts: (W,) receives the number of auctions per world.
         found: (W, capacity) OPPORTUNITY, filled from the left; capacity 0 to count only.

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from gaelp.core.errors import BadInput
 from gaelp.core.words import N_LINES, N_REGIONS, Channel
 from gaelp.market.file import MarketFile, compile_rules
-from gaelp.market.hour import advance_hour, open_day
+from gaelp.market.hour import advance_hours, open_day
 from gaelp.market.listing import OPPORTUNITY, list_opportunities
 from gaelp.market.parameters import RULES
 from gaelp.market.people import populate
@@ -41,6 +41,7 @@ from gaelp.market.state import (
     Controls,
     Population,
     Rivals,
+    empty_controls,
 )
 
 _NO_BIDS = np.empty((0, 1))
@@ -146,11 +147,40 @@ class Market:
         if opportunity_bids is not None:
             bids, starts = self._checked_bids(opportunity_bids)
         _refuse_bad_controls(controls)
-        self._make_room()
+        self._live(controls, bids, starts, 1, adapt)
+
+    def rest(self, hours: int) -> Iterator[int]:
+        """Live hours in which no external seat acts: the same as `advance` with empty controls, but faster.
+
+        Yields:
+            How many hours have passed, after each midnight on the way and at the end.
+        """
+        controls = empty_controls(self.n_worlds, self.n_seats)
+        starts = np.zeros(self.n_worlds, np.int64)
+        while hours > 0:
+            self.apply_due_change()
+            n_hours = min(hours, 24 - self.hour % 24, *(at - self.hour for at in self._changes))
+            self._live(controls, _NO_BIDS, starts, n_hours, True)
+            hours -= n_hours
+            yield n_hours
+
+    def _live(
+        self,
+        controls: Controls,
+        bids: NDArray[np.float64],
+        starts: NDArray[np.int64],
+        n_hours: int,
+        adapt: bool,
+    ) -> None:
+        self._make_room(n_hours)
         state = (self.rules, self.pop, self.rivals, self.books)
         with _threads_for(self.n_worlds):
-            advance_hour(*state, controls, bids, starts, self.hour, adapt)
-            self.hour += 1
+            advance_hours(*state, controls, bids, starts, self.hour, n_hours, adapt)
+            self.hour += n_hours
+            most = int(self.books.n_decisions.max())
+            if most > self.books.decisions.shape[1]:
+                allowed = "must leave most people without a purchase in an hour"
+                raise BadInput("market file", self.worlds[0].file.name, allowed, "Lower `buy_rate`.")
             if self.hour % 24 == 0:
                 open_day(*state, self.hour // 24, adapt)
                 self._learn_rates()
@@ -275,8 +305,9 @@ class Market:
             )
         return np.ascontiguousarray(bids, np.float64), np.cumsum(counts) - counts
 
-    def _make_room(self) -> None:
-        needed = int(self.books.n_decisions.max()) + max(64, self.n_people // 20)
+    def _make_room(self, n_hours: int) -> None:
+        an_hour = max(64, self.n_people // 20)
+        needed = int(self.books.n_decisions.max()) + an_hour * min(n_hours, 4)
         capacity = self.books.decisions.shape[1]
         if needed > capacity:
             grown = np.zeros((self.n_worlds, max(2 * capacity, needed)), DECISION)

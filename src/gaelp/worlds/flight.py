@@ -311,7 +311,5 @@ def open_account(
 
 def run_off(market: Market, days: int, tick: Tick = _no_tick) -> None:
     """Let `days` pass with all external seats' ads off."""
-    platform = SimulatedPlatform(market)
-    for _ in range(days * 24):
-        platform.advance()
-        tick(market.n_worlds)
+    for hours in market.rest(days * 24):
+        tick(market.n_worlds * hours)
