@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from gaelp import __version__
+from gaelp.cli.attribute import attribute_command
 from gaelp.cli.bench import bench_command
 from gaelp.cli.demo import demo_command
 from gaelp.cli.doctor import doctor_command
@@ -50,6 +51,7 @@ app.command("demo")(demo_command)
 app.command("simulate")(simulate_command)
 app.command("train")(train_command)
 app.command("evaluate")(evaluate_command)
+app.command("attribute")(attribute_command)
 app.command("bench")(bench_command)
 app.command("doctor")(doctor_command)
 app.add_typer(journeys_app, name="journeys")
