@@ -2,6 +2,9 @@
 
 import importlib
 import json
+import subprocess
+import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -61,6 +64,47 @@ def test_shared_memory_is_given_back_when_the_caller_fails():
     with make_executor("processes", 2) as executor, pytest.raises(RuntimeError, match="own"):
         executor.map(np.arange, [30_000] * 6, done=fail)
     assert blocks() <= before
+
+
+def test_workers_end_with_a_caller_that_is_killed(tmp_path):
+    pids = tmp_path / "pids"
+    script = tmp_path / "caller.py"
+    script.write_text(
+        f"""
+import os, pathlib, time
+from gaelp.worlds.executors import make_executor
+if __name__ == "__main__":
+    with make_executor("processes", 2) as executor:
+        executor.map(os.getpgid, [0])
+        pathlib.Path({str(pids)!r}).write_text(" ".join(map(str, executor._pool._processes)))
+        executor.map(time.sleep, [600, 600])
+"""
+    )
+    caller = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL)
+    try:
+        assert _within(60, lambda: pids.exists() and pids.read_text())
+        workers = [int(pid) for pid in pids.read_text().split()]
+        assert all(_lives(pid) for pid in workers)
+    finally:
+        caller.kill()
+        caller.wait()
+    assert _within(20, lambda: not any(_lives(pid) for pid in workers))
+
+
+def _within(seconds, true):
+    end = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _lives(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_without_ray_the_error_names_the_extra(monkeypatch):

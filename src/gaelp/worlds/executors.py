@@ -15,9 +15,11 @@ import shutil
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
+from threading import Thread
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
@@ -89,7 +91,7 @@ class ProcessExecutor:
 
     def __init__(self, n_workers: int | None = None) -> None:
         self.n_workers = checked_workers(n_workers)
-        self._pool = ProcessPoolExecutor(self.n_workers, get_context("spawn"), initializer=_one_thread)
+        self._pool = ProcessPoolExecutor(self.n_workers, get_context("spawn"), initializer=_begin_worker)
 
     def map(self, function: Callable[[T], R], tasks: Iterable[T], *, done: Done = lambda _: None) -> list[R]:
         """Run the tasks; see `Executor`."""
@@ -214,6 +216,19 @@ class _Shared:
     pickled: bytes
     sizes: tuple[int, ...] = ()
     block: str | None = None
+
+
+def _begin_worker() -> None:
+    """One thread, and an end with the process that asked: killed, it cannot tell its workers to stop."""
+    _one_thread()
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
 
 
 def _one_thread() -> None:
