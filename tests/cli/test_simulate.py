@@ -124,3 +124,21 @@ def test_describe_shows_every_target_beside_its_source(gaelp: Gaelp, market_file
         )
     shown = gaelp(*command)
     assert shown.code == 0 and all(name in shown.out for name in targets)
+
+
+def test_the_events_of_a_run_are_what_its_account_may_attribute(
+    gaelp: Gaelp, market_file: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    sizes = ("--worlds", "2", "--users", "2000", "--days", "10", "--runoff-days", "20", "--no-twin")
+    command = ("simulate", "--policy", "pacing", "--market", market_file, *sizes, "--events")
+    assert "--out" in gaelp(*command).err
+    found = gaelp(*command, "--out", run, "--json").json
+    credits = gaelp("attribute", run, "--bootstrap", "0", "--json").json
+    sold = {model: sum(row["conversions"] for row in rows.values()) for model, rows in credits.items()}
+    assert len(sold) >= 8 and max(sold.values()) - min(sold.values()) < 1e-6 * max(sold.values())
+    # all sales of the account's life so far, warm-up included, are at least those of the campaign
+    assert sold["last"] >= found["conversions"] + found["organic_conversions"] > 0
+    assert 0 < credits["last"]["(baseline)"]["conversions"] < sold["last"]
+    without = gaelp("attribute", tmp_path, "--json")
+    assert without.code == 2 and "--events" in without.err

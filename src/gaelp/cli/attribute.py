@@ -19,7 +19,8 @@ _CELL_WIDTH = 16
 
 def attribute_command(
     words: Annotated[
-        list[str], typer.Argument(metavar="FILE [MODEL]...", help="Table of paths or events, CSV or Parquet.")
+        list[str],
+        typer.Argument(metavar="FILE [MODEL]...", help="Table of paths or events, or a run's folder."),
     ],
     model: Annotated[
         list[str] | None,
@@ -63,6 +64,8 @@ def attribute_command(
     from gaelp.measurement.attribution import MODELS, Settings, attribute
 
     file, names = _file_and_models(words, model or [], MODELS)
+    if file.is_dir():
+        file = _events_of(file)
     settings = Settings(
         half_life_days=half_life_days,
         order=order,
@@ -99,6 +102,17 @@ def _file_and_models(
     for name in asked:
         require_known("model", name, ("all", *known))
     return Path(files[0]), None if "all" in asked or not asked else asked
+
+
+def _events_of(run: Path) -> Path:
+    """The events that a run kept."""
+    from gaelp.core.errors import BadInput
+    from gaelp.worlds.visible import EVENTS
+
+    if not (run / EVENTS).is_file():
+        remedy = "Make it by `gaelp simulate --events --out RUN`."
+        raise BadInput("FILE", str(run), f"must be a table, or a run with {EVENTS}", remedy)
+    return run / EVENTS
 
 
 def _read(file: Path, columns: Mapping[str, str], separator: str, timeout_days: float) -> "JourneyTable":

@@ -65,16 +65,23 @@ def simulate_command(
     describe: Annotated[
         bool, typer.Option("--describe", help="Show every target of the market file and what emerged.")
     ] = False,
+    events: Annotated[
+        bool, typer.Option("--events", help="Keep the events an account would see, for `gaelp attribute`.")
+    ] = False,
     folder: OutOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Fly one policy for some days and difference it with the same worlds without our ads."""
+    from gaelp.core.errors import BadInput
     from gaelp.market.file import load
     from gaelp.worlds.registry import make_policy
     from gaelp.worlds.runs import RESULT, WORLDS, RunConfig, run_folder, write_json
     from gaelp.worlds.simulate import check_sizes, run_simulation, world_hours
     from gaelp.worlds.snapshot import save_worlds
+    from gaelp.worlds.visible import EVENTS, write_visible_events
 
+    if events and not folder:
+        raise BadInput("events", events, "must come with --out", "Name the folder to keep them in.")
     check_sizes(worlds=worlds, users=users, days=days, runoff_days=runoff_days, budget=daily_budget_usd)
     file = load(find_market(market))
     make_policy(policy, file)
@@ -86,6 +93,7 @@ def simulate_command(
         "daily_budget_usd": daily_budget_usd,
         "runoff_days": runoff_days,
         "twin": not no_twin,
+        "events": events,
     }
     config = RunConfig(
         command="simulate", settings=settings, seed=seed, market=market, market_sha256=file.sha256
@@ -106,12 +114,15 @@ def simulate_command(
                 tick=tick,
                 logger=say,
                 at_end=lambda now: save_worlds(now, run / WORLDS) if run else None,
+                events=events,
             )
         figures = simulation.figures
         if describe:
             figures = figures | {"targets": _targets(simulation)}
         if run:
             write_json(run / RESULT, figures)
+        if run and events:
+            write_visible_events(run / EVENTS, simulation.flight.market)
     if as_json:
         print_json(figures)
     else:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from gaelp.core.errors import BadInput
 
+SECONDS_PER_HOUR: Final = 3600
 HOURS_PER_DAY: Final = 24
 HOURS_PER_WEEK: Final = 168
 

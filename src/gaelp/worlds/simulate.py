@@ -21,6 +21,7 @@ from gaelp.worlds.flight import WARM_UP_DAYS, Flight, Tick, fly, make_market, pa
 from gaelp.worlds.registry import make_policy
 from gaelp.worlds.splits import plain_worlds
 from gaelp.worlds.twins import outcome
+from gaelp.worlds.visible import EVENTS_PER_PERSON
 
 Floats = NDArray[np.float64]
 Log = Callable[[str], None]
@@ -103,6 +104,7 @@ def run_simulation(
     tick: Tick = lambda _: None,
     logger: Log = lambda _: None,
     at_end: Callable[[Market], object] = lambda _: None,
+    events: bool = False,
 ) -> Simulation:
     """Warm worlds up, fly a policy, let the run-off pass, and difference with the twin.
 
@@ -119,6 +121,7 @@ def run_simulation(
         tick: told the world-hours done.
         logger: told what a person should know.
         at_end: called with the worlds on the last evening of the flight, before the run-off.
+        events: keep the log that `visible.write_visible_events` reads.
 
     Raises:
         BadInput: something asked for is impossible; nothing was simulated.
@@ -126,7 +129,8 @@ def run_simulation(
     check_sizes(worlds=n_worlds, users=n_people, days=days, runoff_days=runoff_days, budget=budget)
     policy = make_policy(policy_name, file)()
     compile_s = compile_market(file, logger)
-    market = make_market(plain_worlds(file, n_worlds, seed), n_people)
+    event_rows = EVENTS_PER_PERSON * n_people if events else 0
+    market = make_market(plain_worlds(file, n_worlds, seed), n_people, event_rows=event_rows)
     traffic = warm_up(market, tick=tick)
     without: Market | None = None
     if twin:
