@@ -15,7 +15,9 @@ from gaelp.cli.bench import bench_command
 from gaelp.cli.demo import demo_command
 from gaelp.cli.doctor import doctor_command
 from gaelp.cli.evaluate import evaluate_command
+from gaelp.cli.experiment import experiment_app
 from gaelp.cli.journeys import journeys_app
+from gaelp.cli.lag import lag_command
 from gaelp.cli.plan import plan_app
 from gaelp.cli.simulate import simulate_command
 from gaelp.cli.train import train_command
@@ -53,8 +55,10 @@ app.command("train")(train_command)
 app.command("evaluate")(evaluate_command)
 app.command("attribute")(attribute_command)
 app.command("bench")(bench_command)
+app.command("lag")(lag_command)
 app.command("doctor")(doctor_command)
 app.add_typer(journeys_app, name="journeys")
+app.add_typer(experiment_app, name="experiment")
 app.add_typer(plan_app, name="plan")
 
 

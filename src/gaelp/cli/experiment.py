@@ -1,0 +1,324 @@
+"""`gaelp experiment`: what caused it, and how sure we are."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gaelp.cli.console import JsonOption, out, print_json, say, show
+
+if TYPE_CHECKING:
+    from gaelp.measurement.experiments.ab import Counts
+
+experiment_app = typer.Typer(
+    help="Tests of two arms, at one look or watched, their size, geo holdouts, and logged decisions.",
+    no_args_is_help=True,
+)
+LevelOption = Annotated[float, typer.Option(help="Of the intervals.")]
+AlphaOption = Annotated[float, typer.Option(help="Chance of seeing an effect where there is none.")]
+ShareOption = Annotated[float, typer.Option(help="Share of units meant for treatment.")]
+FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="A table: CSV, TSV or Parquet.")]
+
+
+@experiment_app.command("ab")
+def ab_command(
+    file: Annotated[
+        str | None, typer.Argument(metavar="[FILE]", help="A table, one row a unit, instead of counts.")
+    ] = None,
+    control: Annotated[
+        str | None, typer.Option(metavar="TRIALS,SUCCESSES", help="Counts of the control arm.")
+    ] = None,
+    treatment: Annotated[
+        str | None, typer.Option(metavar="TRIALS,SUCCESSES", help="Counts of the treatment arm.")
+    ] = None,
+    group: Annotated[str | None, typer.Option(metavar="COL", help="FILE: which arm a unit is in.")] = None,
+    treated: Annotated[str | None, typer.Option(metavar="VALUE", help="FILE: the treatment arm.")] = None,
+    response: Annotated[str | None, typer.Option(metavar="COL", help="FILE: what is compared.")] = None,
+    covariate: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COL", help="FILE: known before the test (CUPED); may be given again."),
+    ] = None,
+    treated_share: ShareOption = 0.5,
+    level: LevelOption = 0.95,
+    as_json: JsonOption = False,
+) -> None:
+    """Two arms at one look decided on before: rates by counts, or means (Welch) by a table.
+
+    Counts come with a check that units were dealt as meant; where that fails no other figure can be trusted.
+    """
+    from gaelp.core.errors import BadInput
+    from gaelp.measurement.experiments.report import rates_report
+
+    if file is None:
+        result = rates_report(
+            _arm("control", control), _arm("treatment", treatment), treated_share=treated_share, level=level
+        )
+    else:
+        for name, value in {"group": group, "treated": treated, "response": response}.items():
+            if value is None:
+                raise BadInput(name, None, "must be named for a table", f"Give --{name}.")
+        result = _means(
+            file, group or "", treated or "", response or "", covariate or [], treated_share, level
+        )
+    _tell(result, as_json, _AB)
+
+
+@experiment_app.command("sequential")
+def sequential_command(
+    control: Annotated[
+        list[str],
+        typer.Option(metavar="TRIALS,SUCCESSES", help="All counts at a look; again for the next look."),
+    ],
+    treatment: Annotated[list[str], typer.Option(metavar="TRIALS,SUCCESSES", help="The same looks.")],
+    tau: Annotated[
+        float | None,
+        typer.Option(
+            help="About the smallest difference of interest; fix it before the first look.",
+            show_default="a tenth of control's rate at the first look",
+        ),
+    ] = None,
+    alpha: AlphaOption = 0.05,
+    treated_share: ShareOption = 0.5,
+    as_json: JsonOption = False,
+) -> None:
+    """Two rates watched: p-value and interval hold at every look, and whenever one stops (mSPRT)."""
+    from gaelp.measurement.experiments.report import watched_report
+
+    result = watched_report(
+        [_arm("control", look) for look in control],
+        [_arm("treatment", look) for look in treatment],
+        tau=tau,
+        alpha=alpha,
+        treated_share=treated_share,
+    )
+    _tell(result, as_json, _SEQUENTIAL)
+
+
+@experiment_app.command("power")
+def power_command(
+    base: Annotated[float | None, typer.Option(help="Rate of control, such as 0.03.")] = None,
+    lift: Annotated[float | None, typer.Option(help="Relative change of the rate, such as 0.1.")] = None,
+    effect: Annotated[float | None, typer.Option(help="Means: change; with --deviation.")] = None,
+    deviation: Annotated[float | None, typer.Option(help="Means: standard deviation of a unit.")] = None,
+    variance_ratio: Annotated[
+        float, typer.Option(help="Means: variance that CUPED leaves, 1 - corr^2.")
+    ] = 1.0,
+    trials: Annotated[
+        float | None, typer.Option(help="Both arms together; tells power and what could be seen.")
+    ] = None,
+    power: Annotated[float, typer.Option(help="Wanted chance to see the effect.")] = 0.8,
+    alpha: AlphaOption = 0.05,
+    treated_share: ShareOption = 0.5,
+    daily: Annotated[float | None, typer.Option(help="Trials a day in both arms; tells the days.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """How many trials and days show an effect, or what some trials would show (two-sided, one look)."""
+    from gaelp.measurement.experiments.report import power_report
+
+    result = power_report(
+        base=base,
+        lift=lift,
+        effect=effect,
+        deviation=deviation,
+        variance_ratio=variance_ratio,
+        trials=trials,
+        power=power,
+        alpha=alpha,
+        treated_share=treated_share,
+        daily=daily,
+    )
+    _tell(result, as_json, _POWER)
+
+
+@experiment_app.command("geo")
+def geo_command(
+    file: FileArgument,
+    geo: Annotated[str, typer.Option(metavar="COL", help="The region.")],
+    date: Annotated[str, typer.Option(metavar="COL", help="The day.")],
+    response: Annotated[str, typer.Option(metavar="COL", help="What was sold there that day.")],
+    cost: Annotated[str, typer.Option(metavar="COL", help="What was spent there that day.")],
+    pre: Annotated[str, typer.Option(metavar="FROM:TO", help="Days before the test, both included.")],
+    test: Annotated[str, typer.Option(metavar="FROM:TO", help="Days of the test, both included.")],
+    group: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COL", help="The region's group.", show_default="treated where cost > 0 in the test"
+        ),
+    ] = None,
+    treated: Annotated[str | None, typer.Option(metavar="VALUE", help="The treated group.")] = None,
+    level: LevelOption = 0.95,
+    placebos: Annotated[int, typer.Option(min=19, help="Random deals of regions.")] = 999,
+    seed: Annotated[int, typer.Option(min=0, help="Names the deals.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """A geo holdout by time-based regression: incremental response per dollar, and a placebo p-value."""
+    from gaelp.measurement.experiments.geo import geo_lift, group_of, panel, window
+    from gaelp.measurement.experiments.table import read_table
+
+    table = read_table(file, [geo, date, response, cost, *([group] if group else [])])
+    names = table.names(geo)
+    regions = panel(names, table.days(date), table.numbers(response), table.numbers(cost))
+    chosen = None
+    if group is not None or treated is not None:
+        groups = table.names(group) if group else None
+        chosen = group_of(regions, names, groups, treated)
+    result = geo_lift(
+        regions, window("pre", pre), window("test", test), chosen, level=level, n_placebos=placebos, seed=seed
+    )
+    _tell(result, as_json, _GEO)
+
+
+@experiment_app.command("ope")
+def ope_command(
+    file: FileArgument,
+    reward: Annotated[str, typer.Option(metavar="COL", help="What the logged choice earned.")],
+    propensity: Annotated[str, typer.Option(metavar="COL", help="The chance with which it was made.")],
+    action: Annotated[str, typer.Option(metavar="COL", help="The choice.")],
+    target: Annotated[
+        str,
+        typer.Option(
+            metavar="uniform|FILE",
+            help="The policy asked about; a FILE has --action's and --context's columns and `probability`.",
+        ),
+    ],
+    context: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COL", help="What it, and mean rewards, depend on; may be given again."),
+    ] = None,
+    level: LevelOption = 0.95,
+    as_json: JsonOption = False,
+) -> None:
+    """What another policy would have earned, from a log with propensities (IPS, SNIPS, DR).
+
+    Refused where the effective sample size is under 100.
+    """
+    from gaelp.measurement.experiments.off_policy import checked_target, off_policy, uniform_target
+    from gaelp.measurement.experiments.table import read_table
+
+    names = context or []
+    log = read_table(file, [reward, propensity, action, *names])
+    actions, contexts = log.names(action), log.joined(names)
+    if target == "uniform":
+        wanted = uniform_target(contexts, actions)
+    else:
+        rows = read_table(target, [action, "probability", *names])
+        wanted = checked_target(rows.joined(names), rows.names(action), rows.numbers("probability", 0.0, 1.0))
+    result = off_policy(log.numbers(reward), log.numbers(propensity), actions, wanted, contexts, level=level)
+    _tell(result, as_json, _OPE)
+
+
+def _arm(name: str, text: str | None) -> "Counts":
+    from gaelp.core.errors import BadInput
+    from gaelp.measurement.experiments.ab import checked_counts
+
+    try:
+        return checked_counts(name, [float(part) for part in (text or "").split(",")])
+    except BadInput as error:
+        raise BadInput(name, text, error.allowed, error.remedy) from None
+    except ValueError:
+        raise BadInput(name, text, "must be TRIALS,SUCCESSES", f"Write it like --{name} 10000,310.") from None
+
+
+def _means(
+    file: str,
+    group: str,
+    treated: str,
+    response: str,
+    covariates: Sequence[str],
+    treated_share: float,
+    level: float,
+) -> dict[str, Any]:
+    import numpy as np
+
+    from gaelp.measurement.experiments.report import means_report
+    from gaelp.measurement.experiments.table import read_table
+
+    table = read_table(file, [group, response, *covariates])
+    known = [table.numbers(name) for name in covariates]
+    return means_report(
+        table.numbers(response),
+        table.names(group),
+        treated,
+        np.column_stack(known) if known else None,
+        treated_share=treated_share,
+        level=level,
+    )
+
+
+_AB = {
+    "difference": "treatment less control",
+    "low": "from",
+    "high": "to",
+    "lift": "relative lift",
+    "z": "z",
+    "t": "t",
+    "p_value": "p-value",
+    "variance_ratio": "variance left by CUPED",
+    "srm_p_value": "p-value that units were dealt as meant",
+    "trusted": "dealt as meant",
+}
+_SEQUENTIAL = {
+    "looks": "looks",
+    "difference": "treatment less control",
+    "low": "from, at any look",
+    "high": "to, at any look",
+    "p_value": "always-valid p-value",
+    "decision": "decision",
+    "tau": "tau",
+    "srm_p_value": "p-value that units were dealt as meant",
+    "trusted": "dealt as meant",
+}
+_POWER = {
+    "trials": "trials in both arms",
+    "trials_control": "in control",
+    "trials_treatment": "in treatment",
+    "power": "power",
+    "effect": "effect",
+    "detectable": "smallest effect seen with the wanted power",
+    "days": "days",
+}
+_GEO = {
+    "iroas": "incremental response per dollar",
+    "low": "from",
+    "high": "to",
+    "effect": "incremental response",
+    "effect_low": "from",
+    "effect_high": "to",
+    "incremental_cost": "incremental cost",
+    "lift": "relative lift",
+    "placebo_p": "placebo p-value",
+    "r_squared": "fit before the test, R squared",
+    "residual_autocorrelation": "autocorrelation of its residuals",
+    "geos_treated": "regions treated",
+    "geos_control": "regions in control",
+    "absent_rows": "rows absent, counted as nothing sold",
+}
+_OPE = {
+    "ips": "IPS",
+    "snips": "SNIPS",
+    "dr": "DR",
+    "logged": "the log's own mean reward",
+    "effective_sample_size": "effective sample size",
+    "max_weight": "largest weight",
+    "mean_weight": "mean weight, near 1 where propensities are right",
+    "refused": "refused",
+    "reason": "reason",
+}
+
+
+def _tell(result: Mapping[str, Any], as_json: bool, labels: Mapping[str, str]) -> None:
+    if as_json:
+        print_json(result)
+        return
+    if result.get("trusted") is False:
+        say("units were not dealt as meant (sample-ratio mismatch): find out why before believing a figure")
+    from rich.table import Table
+
+    shown = Table(box=None, show_header=False, pad_edge=False)
+    for key, label in labels.items():
+        if key not in result or (result[key] is None and key == "reason"):
+            continue
+        ends = (result.get("intervals") or {}).get(key)
+        span = f"  ({show(ends[0])} to {show(ends[1])})" if ends else ""
+        shown.add_row(label, f"{show(result[key])}{span}")
+    out().print(shown)

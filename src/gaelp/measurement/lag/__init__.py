@@ -1,0 +1,1 @@
+"""How long conversions take, seen through censoring: curves, fits, and what is still to come."""

@@ -1,0 +1,219 @@
+"""`gaelp experiment` as people type it."""
+
+import json
+
+import numpy as np
+import pytest
+
+from gaelp.cli.experiment import experiment_app
+from gaelp.core.errors import BadInput
+
+GEO_KEYS = {"iroas", "iroas_se", "low", "high", "effect", "placebo_p"}
+OPE_KEYS = {"ips", "snips", "dr", "effective_sample_size", "max_weight", "refused", "reason"}
+GEO = ("--geo", "geo", "--date", "date", "--response", "sales", "--cost", "cost")
+WINDOWS = ("--pre", "2026-01-01:2026-01-28", "--test", "2026-01-29:2026-02-11")
+OPE = ("--reward", "click", "--propensity", "chance", "--action", "item")
+
+
+@pytest.fixture
+def experiment(capfd):
+    def call(*arguments):
+        experiment_app([str(argument) for argument in arguments], standalone_mode=False)
+        said = capfd.readouterr()
+        if "--json" not in arguments:
+            return said.out + said.err
+        return json.loads(said.out)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A geo table with groups, a log of choices, a target, and units with a covariate."""
+    made, rng = tmp_path_factory.mktemp("experiments"), np.random.default_rng(0)
+    days = np.arange(np.datetime64("2026-01-01"), np.datetime64("2026-02-12"))
+    lines = ["geo,date,sales,cost,group"]
+    for geo in range(12):
+        for i, day in enumerate(days):
+            on = geo % 2 == 1 and i >= 28
+            sales = (100 + 10 * geo) * (1 + 0.2 * np.sin(i)) + rng.normal() + 20 * on
+            lines.append(f"g{geo},{day},{sales:.3f},{10 * on},{'ads' if geo % 2 else 'dark'}")
+    (made / "geo.csv").write_text("\n".join(lines) + "\n")
+    item = rng.choice(["a", "b", "c"], 2_000, p=[0.5, 0.3, 0.2])
+    chance = np.select([item == "a", item == "b"], [0.5, 0.3], 0.2)
+    click = rng.random(2_000) < np.select([item == "a", item == "b"], [0.1, 0.2], 0.4)
+    log = "".join(
+        f"{int(k)},{p},{i},{n % 2}\n" for n, (k, p, i) in enumerate(zip(click, chance, item, strict=True))
+    )
+    (made / "log.csv").write_text("click,chance,item,place\n" + log)
+    (made / "target.csv").write_text("item,probability\nc,1.0\n")
+    (made / "placed.csv").write_text("item,place,probability\nc,0,1\na,1,1\n")
+    units = ["arm,sales,before"]
+    for n in range(400):
+        before = rng.gamma(2.0, 10.0)
+        units.append(
+            f"{'new' if n % 2 else 'old'},{before + rng.normal(0, 3) + 2 * (n % 2):.3f},{before:.3f}"
+        )
+    (made / "units.csv").write_text("\n".join(units) + "\n")
+    return made
+
+
+def test_two_rates(experiment):
+    found = experiment("ab", "--control", "10000,46", "--treatment", "10000,69", "--json")
+    assert found["z"] == pytest.approx(2.15, abs=0.005) and found["p_value"] < 0.05
+    assert found["difference"] == pytest.approx(0.0023)
+    assert found["low"] < 0.0023 < found["high"]
+    assert found["control"] == {"trials": 10_000, "successes": 46, "rate": 0.0046}
+    assert found["srm_p_value"] == pytest.approx(1.0) and found["trusted"]
+    said = experiment("ab", "--control", "10000,46", "--treatment", "10600,69")
+    assert "not dealt as meant" in said and "p-value" in said
+
+
+def test_two_means_of_a_table_with_and_without_cuped(experiment, folder):
+    table = (
+        "ab",
+        folder / "units.csv",
+        "--group",
+        "arm",
+        "--treated",
+        "new",
+        "--response",
+        "sales",
+        "--json",
+    )
+    plain, adjusted = experiment(*table), experiment(*table, "--covariate", "before")
+    assert plain["test"] == "Welch t" and "variance_ratio" not in plain
+    assert adjusted["variance_ratio"] < 0.1
+    assert adjusted["low"] < 2.0 < adjusted["high"]
+    assert adjusted["high"] - adjusted["low"] < 0.4 * (plain["high"] - plain["low"])
+
+
+def test_looks_in_order(experiment):
+    looks = (
+        "--control",
+        "5000,150",
+        "--treatment",
+        "5000,170",
+        "--control",
+        "20000,600",
+        "--treatment",
+        "20000,780",
+    )
+    found = experiment("sequential", *looks, "--json")
+    assert found["decision"] == "treatment is better" and found["stopped_at_look"] == 2
+    assert [row["p_value"] for row in found["each_look"]][-1] == found["p_value"] < 0.05
+    assert "always-valid" in experiment("sequential", *looks, "--tau", "0.003")
+
+
+def test_how_large_and_how_long(experiment):
+    found = experiment("power", "--base", "0.03", "--lift", "0.1", "--daily", "5000", "--json")
+    assert (found["trials"], found["days"]) == (106_422, 22)
+    seen = experiment("power", "--base", "0.03", "--trials", "106422", "--json")
+    assert seen["detectable"] == pytest.approx(0.1, rel=1e-4)
+    assert "days" in experiment("power", "--deviation", "20", "--effect", "1", "--daily", "100")
+
+
+@pytest.mark.parametrize("named", [(), ("--group", "group", "--treated", "ads")])
+def test_a_geo_holdout(experiment, folder, named):
+    found = experiment("geo", folder / "geo.csv", *GEO, *WINDOWS, *named, "--json")
+    assert set(found) >= GEO_KEYS
+    assert found["low"] < 2.0 < found["high"] and found["placebo_p"] < 0.01
+    assert found["effect"] == pytest.approx(2.0 * 6 * 14 * 10, rel=0.05)
+    assert "placebo p-value" in experiment("geo", folder / "geo.csv", *GEO, *WINDOWS, *named)
+
+
+@pytest.mark.parametrize(
+    ("target", "context", "truth"),
+    [("uniform", (), 0.7 / 3), ("target.csv", (), 0.4), ("placed.csv", ("--context", "place"), 0.25)],
+)
+def test_a_log_of_choices(experiment, folder, target, context, truth):
+    asked = target if target == "uniform" else folder / target
+    found = experiment("ope", folder / "log.csv", *OPE, "--target", asked, *context, "--json")
+    assert set(found) >= OPE_KEYS and not found["refused"] and found["reason"] is None
+    for name in ("ips", "snips", "dr"):
+        low, high = found["intervals"][name]
+        assert low - 0.02 < truth < high + 0.02
+
+
+def test_a_log_too_thin_is_refused(experiment, folder, tmp_path):
+    short = tmp_path / "short.csv"
+    short.write_text("".join((folder / "log.csv").read_text().splitlines(keepends=True)[:200]))
+    found = experiment("ope", short, *OPE, "--target", folder / "target.csv", "--json")
+    assert found["refused"] and found["ips"] is None and "under 100" in found["reason"]
+    assert "refused" in experiment("ope", short, *OPE, "--target", folder / "target.csv")
+
+
+@pytest.mark.golden
+def test_the_shared_geo_experiment(experiment, shared_data):
+    file = shared_data / "geo_experiment" / "salesandcost.csv.gz"
+    windows = ("--pre", "2015-01-05:2015-02-15", "--test", "2015-02-16:2015-03-15")
+    found = experiment("geo", file, *GEO, *windows, "--json")
+    assert found["iroas"] == pytest.approx(2.946742, abs=5e-7) and found["low"] < 2.95 < found["high"]
+
+
+CASES = {
+    "successes without trials": (["ab", "--control", "10,11", "--treatment", "10,1"], "no more successes"),
+    "counts in words": (["ab", "--control", "ten,one", "--treatment", "10,1"], "must be TRIALS,SUCCESSES"),
+    "one arm": (["ab", "--control", "10,1"], "`treatment` was None; must be TRIALS,SUCCESSES"),
+    "a table without an arm": (["ab", "units.csv", "--group", "arm"], "`treated` was None; must be named"),
+    "an arm that is not there": (
+        ["ab", "units.csv", "--group", "arm", "--treated", "newer", "--response", "sales"],
+        "`treated` was 'newer'; known: new, old. Did you mean 'new'?",
+    ),
+    "looks out of order": (
+        [
+            *("sequential", "--control", "20,9", "--control", "10,9"),
+            *("--treatment", "20,9", "--treatment", "30,9"),
+        ],
+        "`control` was (10, 9); must not fall from look to look",
+    ),
+    "a certain test": (["power", "--base", "0.1", "--lift", "0.1", "--power", "1"], "`power` was 1.0"),
+    "a rate above 1": (["power", "--base", "1.1", "--lift", "0.1"], "`base` was 1.1"),
+    "nothing to plan": (["power"], "`base` was None; must be given, or else a deviation"),
+    "a window backwards": (
+        ["geo", "geo.csv", *GEO, "--pre", "2026-01-28:2026-01-01", "--test", "2026-01-29:2026-02-11"],
+        "`pre` was '2026-01-28:2026-01-01'; must be two days FROM:TO, the earlier first",
+    ),
+    "a test that was not recorded": (
+        ["geo", "geo.csv", *GEO, "--pre", "2026-01-01:2026-01-28", "--test", "2026-01-29:2026-03-11"],
+        "must lie within the table's dates, 2026-01-01:2026-02-11",
+    ),
+    "half a group": (["geo", "geo.csv", *GEO, *WINDOWS, "--treated", "ads"], "`group` was None"),
+    "an unknown column": (
+        ["geo", "geo.csv", "--geo", "region", *GEO[2:], *WINDOWS],
+        "`column` was 'region'; known: cost, date, geo, group, sales",
+    ),
+    "a day in words": (
+        [
+            "geo",
+            "units.csv",
+            "--geo",
+            "arm",
+            "--date",
+            "arm",
+            "--response",
+            "sales",
+            "--cost",
+            "sales",
+            *WINDOWS,
+        ],
+        "`arm in line 3` was 'new'; must be a day like 2015-02-16",
+    ),
+    "a target that is not there": (
+        ["ope", "log.csv", *OPE, "--target", "unifrom"],
+        "must be a file that exists",
+    ),
+    "a chance of nothing": (
+        ["ope", "log.csv", *OPE[:2], "--propensity", "place", *OPE[4:], "--target", "uniform"],
+        "`propensity[0]` was 0.0; must be above 0 and at most 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input_names_what_was_wrong(experiment, folder, monkeypatch, case):
+    arguments, says = CASES[case]
+    monkeypatch.chdir(folder)
+    with pytest.raises(BadInput) as caught:
+        experiment(*arguments)
+    assert says in str(caught.value) and caught.value.exit_code == 2
