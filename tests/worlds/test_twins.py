@@ -67,6 +67,12 @@ def test_both_seats_took_part(flown: tuple[Market, list[Flight]]) -> None:
     assert all((flight.report[..., SPEND].sum(axis=1) > 0).all() for flight in flights)
 
 
+def test_a_replay_wants_the_flight_of_every_seat_that_flew(flown: tuple[Market, list[Flight]]) -> None:
+    snapshot, flights = flown
+    with pytest.raises(BadInput, match=r"every seat that flew"):
+        replay(snapshot, flights[1])
+
+
 def test_a_replay_with_nothing_off_is_the_flight_itself(flown: tuple[Market, list[Flight]]) -> None:
     snapshot, flights = flown
     assert same(replay(snapshot, flights, runoff_days=2), flights[0].market)

@@ -48,6 +48,9 @@ def replay(
 
     Returns:
         The twin worlds after the run-off.
+
+    Raises:
+        BadInput: a flight was not logged, or the flight of a seat that spent is not there.
     """
     flown = [flights] if isinstance(flights, Flight) else sorted(flights, key=lambda flight: flight.seat)
     first = flown[0]
@@ -58,6 +61,12 @@ def replay(
             "must be logged",
             "Fly it with keep_bids=True.",
         )
+    spent = first.market.books.report[..., SPEND] - snapshot.books.report[..., SPEND]
+    others = np.delete(np.arange(snapshot.n_seats), [flight.seat for flight in flown])
+    if spent[:, others].any():
+        seats = others[spent[:, others].any(axis=(0, 2))].tolist()
+        remedy = "Hand over all that `fly_together` returned."
+        raise BadInput("flights", f"without seats {seats}", "must be of every seat that flew", remedy)
     silent = list(rivals_off)
     twin = snapshot.copy()
     platform = SimulatedPlatform(twin, adapt=rivals_learn)
