@@ -14,7 +14,7 @@ from gaelp.core.words import TouchKind
 from gaelp.market.market import Market
 from gaelp.market.parameters import ACTIVITIES
 from gaelp.market.scripted import Mail, Search, Telling
-from gaelp.market.state import empty_controls
+from gaelp.market.state import DECISION, empty_controls
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "01_lisa.py"
 
@@ -137,6 +137,9 @@ def test_the_chances_are_those_of_the_markets_own_draws(telling: Telling) -> Non
     crowd.rules["hour_rate"][:, ACTIVITIES.index("direct")] = 1e9
     crowd.rules["goodwill_click"] = 0.0
     crowd.rules["buy_rate"] = 1e9
+    crowd.books = crowd.books._replace(
+        decisions=np.zeros((1, 2 * crowd.n_people), DECISION)
+    )  # all buy at once
     crowd.advance(empty_controls(1, 1), adapt=False)
     sales = crowd.books.sales[0]
     assert sales.sum() > 17_000

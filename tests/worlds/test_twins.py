@@ -71,6 +71,8 @@ def test_a_replay_wants_the_flight_of_every_seat_that_flew(flown: tuple[Market, 
     snapshot, flights = flown
     with pytest.raises(BadInput, match=r"every seat that flew"):
         replay(snapshot, flights[1])
+    with pytest.raises(BadInput, match="seat_off"):
+        replay(snapshot, flights, lines_off=ALL_LINES, seat_off=2)
 
 
 def test_a_replay_with_nothing_off_is_the_flight_itself(flown: tuple[Market, list[Flight]]) -> None:

@@ -128,7 +128,9 @@ def catch_click(r, p, rivals, w, key, query, named, device_class, n_seats, reser
             high = min(above, 2.0 * low + 1e-6)
             if high > low:
                 worth[at] = value
-                bid[at] = max(0.5 * (low + high) / quality, reserve * 1.000001)
+                # the middle is safest where it costs nothing
+                own = low * 1.000001 if r.first_price[0] != 0 else 0.5 * (low + high)
+                bid[at] = max(own / quality, reserve * 1.000001)
         if who < 0:
             break
         before += r.position[slot] * search_chance(r, p, query, named, n_seats + who, device_class)

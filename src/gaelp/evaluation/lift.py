@@ -147,18 +147,17 @@ def _find(r, p, hour, own_key, at, weights):
 
 
 @jit(borrows=True)
-def _rival_bids(r, p, rivals, w, line_of, activity, query, named, device_class, resting, typical):
+def _rival_bids(r, p, rivals, w, n_seats, activity, query, named, device_class, typical):
     """Fill `typical` (n_rivals,) with each rival's bid x quality of today, without noise; 0 where it rests.
 
     Returns how many bid.
     """
-    n_seats = line_of  # seats come first among brands
     found = 0
     for i in range(typical.size):
         typical[i] = 0.0
-        if rivals.spent[w, i] >= rivals.budget[w, i] and resting:
+        if rivals.spent[w, i] >= rivals.budget[w, i]:
             continue
-        b = n_seats + i
+        b = n_seats + i  # seats come first among brands
         if activity < 0:
             line = 2 * rival_query(query, named, b) + device_class
             typical[i] = rivals.bid[w, i, line] * rivals.quality[w, i] * brand_quality(r, named, b)
@@ -208,13 +207,12 @@ def _first_price(r, typical, kind, noise, reserve_kinds, reserve, worth, tops):
 
 
 @jit(borrows=True)
-def _several_slots(r, typical, noise, quality, reserve, worth, tops):
+def _several_slots(r, typical, noise, quality, reserve, worth):
     """The bid per click that maximises clicks x (worth - price) over the draws, among shares of `worth`.
 
     With several slots a bid at the worth of a click overpays for the top ones: their price is on all clicks.
     """
     best, bid = 0.0, 0.0
-    n = min(typical.size, N_DRAWS)
     for c in range(_CANDIDATES.size):
         own = _CANDIDATES[c] * worth
         if own < reserve:
@@ -223,14 +221,15 @@ def _several_slots(r, typical, noise, quality, reserve, worth, tops):
         for d in range(N_DRAWS):
             common = r.common_noise[0, noise[d, 0]]
             slot, following = 0, 0.0
-            for i in range(n):
+            for i in range(typical.size):
                 score = typical[i] * r.bid_noise[0, noise[d, 1 + i % 6]] * common
                 if score > own * quality:
                     slot += 1
                 elif score > following:
                     following = score
             if slot < N_SLOTS:
-                gain += r.position[slot] * (worth - min(own, max(following / quality, reserve)))
+                paid = own if r.first_price[0] != 0 else min(own, max(following / quality, reserve))
+                gain += r.position[slot] * (worth - paid)
         if gain > best:
             best, bid = gain, own
     return bid
@@ -395,7 +394,7 @@ def price(
                 query, named = np.int64(o.query), -1
                 if query >= RIVAL_BRAND:
                     query, named = search_query(r, p, pop.goodwill[w], person, own_key, key, n_seats)
-                bidders = _rival_bids(r, p, rivals, w, n_seats, -1, query, named, device_class, True, typical)
+                bidders = _rival_bids(r, p, rivals, w, n_seats, -1, query, named, device_class, typical)
                 ad, organic, rival, visit = _click_worths(
                     r, p, pop, rivals, w, person, own_key, hour, query, named, landing[w, line], table, at,
                     weights, typical, probability, slope,
@@ -410,12 +409,12 @@ def price(
                 worth[i] = _page_worth(r, p, query, named, device_class, bidders, ad, organic, rival, visit)
                 most = multiplier[w] * worth[i]
                 if most > reserve:
-                    best = _several_slots(r, typical, noise, quality, reserve, most, tops)
+                    best = _several_slots(r, typical, noise, quality, reserve, most)
                     if best > 0.0:
                         bid[i] = best
                 continue
             activity = SOCIAL if kind == 1 else (VIDEO if kind == 2 else DISPLAY)
-            _rival_bids(r, p, rivals, w, n_seats, activity, -1, -1, device_class, True, typical)
+            _rival_bids(r, p, rivals, w, n_seats, activity, -1, -1, device_class, typical)
             worth[i] = _feed_worth(
                 r, p, pop, rivals, w, person, own_key, hour, activity, line, np.int64(o.device), device_class,
                 landing[w, line], creative[w, line], table, at, weights, draws, key, typical,

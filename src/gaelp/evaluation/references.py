@@ -7,6 +7,7 @@ What each knows, and why it is or is not a bound: docs/reference/references.md.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ from gaelp.evaluation.draws import keep_within
 from gaelp.evaluation.judge import WORLDS_A_GROUP
 from gaelp.evaluation.lift import noise_draws, price
 from gaelp.evaluation.moments import moments_of
-from gaelp.market.file import load
+from gaelp.market.file import MarketFile, load
 from gaelp.market.market import Market
 from gaelp.market.state import SPEND, Rivals
 from gaelp.observation.view import View
@@ -73,7 +74,11 @@ def other_luck(market: Market, weeks: int) -> Market:
     days, hours = 7 * weeks, 7 * 24 * weeks
     copy.hour += hours
     copy._changes = {hour + hours: files for hour, files in copy._changes.items()}
-    copy.rules["start_day_of_year"] = (copy.rules["start_day_of_year"] - days) % 365
+    copy.worlds = tuple(world._replace(file=_begun_earlier(world.file, days)) for world in copy.worlds)
+    copy._changes = {
+        hour: tuple(_begun_earlier(file, days) for file in files) for hour, files in copy._changes.items()
+    }
+    copy.rules["start_day_of_year"] = [world.file.start.timetuple().tm_yday - 1 for world in copy.worlds]
     people, memory = copy.pop.people, copy.pop.memory
     people["exit_day"] += days
     for record, name in (
@@ -83,6 +88,10 @@ def other_luck(market: Market, weeks: int) -> Market:
     ):
         record[name] += np.where(record[name] >= 0, hours, 0).astype(record[name].dtype)
     return copy
+
+
+def _begun_earlier(file: MarketFile, days: int) -> MarketFile:
+    return replace(file, start=file.start - timedelta(days=days))
 
 
 def shrunk(measured: Floats, noise_variance: Floats) -> tuple[Floats, Floats]:
@@ -457,7 +466,7 @@ class Informed:
             stages=np.array([np.bincount(stage[w], minlength=len(Stage)) for w in range(n_worlds)]),
             rivals_after=Rivals._make(array.copy() for array in market.rivals),
             denials=account.denials,
-            n_denials=account.n_denials,
+            denied=account.denied,
         )
 
     def _bids(

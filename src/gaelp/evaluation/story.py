@@ -139,7 +139,9 @@ def journey_sections(judged: Judgement, policy: str) -> dict[str, Any]:
 
 def refusals(judged: Judgement) -> list[str]:
     """A sentence for each policy of whose controls the gate refused any."""
-    counts = {name: sum(flight.n_denials for flight in flights) for name, flights in judged.flights.items()}
+    counts = {
+        name: sum(int(flight.denied.sum()) for flight in flights) for name, flights in judged.flights.items()
+    }
     return [
         f"The gate refused {count:,} of the controls that {name} proposed."
         for name, count in counts.items()

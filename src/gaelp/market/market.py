@@ -179,7 +179,7 @@ class Market:
             self.hour += n_hours
             most = int(self.books.n_decisions.max())
             if most > self.books.decisions.shape[1]:
-                allowed = "must leave most people without a purchase in an hour"
+                allowed = "must leave most people without a purchase in a day"
                 raise BadInput("market file", self.worlds[0].file.name, allowed, "Lower `buy_rate`.")
             if self.hour % 24 == 0:
                 open_day(*state, self.hour // 24, adapt)

@@ -161,6 +161,7 @@ class Reporting:
         self.eligible[:, h] = gained[..., OPPORTUNITIES]
         visited = self.market.books.visits[:, self.seat]
         self._visits[:, h] = visited - self._visited
+        self._visits[self.market.rules["tracking"] == 0, h] = 0  # nobody counted them
         self._visited = visited.copy()
         self._dark = self.market.rules["tracking"] == 0
         self._expect_conversions()
@@ -226,7 +227,6 @@ class Reporting:
             arrived = self._row(self._visits, np.zeros(len(Channel), np.int64))[:, unnamed].sum(axis=1)
             seen[:, Channel.DIRECT] += arrived
             seen[:, unnamed] = 0.0
-        seen[self._dark] = 0.0
         return seen
 
     def _expect_conversions(self) -> None:

@@ -41,7 +41,7 @@ class SimulatedPlatform:
         """
         sight = Sight(self.market.worlds[0].file.visibility)
         self.reports[seat] = Reporting(self.market, seat=seat, hours=hours, sight=sight)
-        if delivery is not STRICT:
+        if delivery != STRICT:
             self._delivery[seat] = Delivery(delivery, self.market.n_worlds)
             self._delivery[seat].open_day(calendar_day(self.today))
         return self.reports[seat]

@@ -61,7 +61,7 @@ class Account:
         self.began = began
         self.keep = keep
         budget = np.floor(brief.daily_budget_usd * MICROS_PER_USD).astype(np.int64)
-        by_month = delivery is not STRICT
+        by_month = delivery != STRICT
         self.gate = Gate(
             Limits(
                 bid_cap_usd=np.maximum(BID_CAP_FACTOR * brief.reference_price_usd, 1.0),
@@ -79,7 +79,7 @@ class Account:
         self._target = np.zeros((brief.n_worlds, N_LINES))
         self.approved: list[ApprovedControls] = []
         self.denials: list[Denial] = []
-        self.n_denials = 0
+        self.denied = np.zeros(brief.n_worlds, np.int64)
 
     def view(self) -> View:
         """What the account shows at the start of the coming hour; to be asked for once an hour."""
@@ -115,7 +115,7 @@ class Account:
             spent_month_micros=self._month,
             hour=self.hour,
         )
-        self.n_denials += len(denials)
+        np.add.at(self.denied, [denial.world for denial in denials], 1)
         self.denials.extend(denials[: max(0, DENIALS_KEPT - len(self.denials))])
         self.platform.apply(approved, seat=self.seat)
         self._bid, self._target = approved.bid_usd, approved.target_cpa_usd

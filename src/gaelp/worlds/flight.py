@@ -53,7 +53,7 @@ class Flight:
         impressions: (n_worlds, hours, n_lines) of the seat.
         stages: (n_worlds, 6) people by stage at the end of the flight.
         rivals_after: what rivals had learnt at the end of the flight.
-        denials: the first thousand refused controls. n_denials: how many there were.
+        denials: the first thousand refused controls. denied: (n_worlds,) how many there were.
         delivery: how far the platform might pass a daily budget.
     """
 
@@ -76,8 +76,8 @@ class Flight:
     impressions: NDArray[np.int64]
     stages: NDArray[np.int64]
     rivals_after: Rivals
+    denied: NDArray[np.int64]
     denials: list[Denial] = field(default_factory=list)
-    n_denials: int = 0
     delivery: DeliveryRule = STRICT
 
     def first(self, n_worlds: int) -> "Flight":
@@ -94,15 +94,14 @@ class Flight:
             replay_bid=self.replay_bid[:, :n].copy(),
             replay_active=self.replay_active[:, :n].copy(),
             rivals_after=Rivals._make(array[:n].copy() for array in self.rivals_after),
-            denials=(kept := [denial for denial in self.denials if denial.world < n]),
-            n_denials=len(kept),
+            denials=[denial for denial in self.denials if denial.world < n],
             **rest,
         )
 
 
 _BY_WORLD = (
     *("daily_budget_usd", "spend_micros", "bid", "report", "prices", "prices_before", "ads"),
-    *("rival_bid", "opportunities", "impressions", "stages"),
+    *("denied", "rival_bid", "opportunities", "impressions", "stages"),
 )
 """Arrays of a flight whose first axis is the world."""
 
@@ -278,7 +277,7 @@ def fly_together(
             stages=stages,
             rivals_after=Rivals._make(array.copy() for array in market.rivals),
             denials=account.denials,
-            n_denials=account.n_denials,
+            denied=account.denied,
             delivery=delivery,
         )
         for account in accounts

@@ -197,7 +197,7 @@ def figures_of(flight: Flight, twin: Market | None, runoff_days: int) -> dict[st
     more_revenue = sums.get("incremental_revenue_usd")
     return {
         **counts,
-        "denials": flight.n_denials,
+        "denials": int(flight.denied.sum()),
         "conversions": int(conversions),
         "conversions_at_end": int(sums["conversions_at_end"]),
         "organic_conversions": int(sums["organic_conversions"]),

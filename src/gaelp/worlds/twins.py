@@ -54,10 +54,11 @@ def replay(
     """
     flown = [flights] if isinstance(flights, Flight) else sorted(flights, key=lambda flight: flight.seat)
     first = flown[0]
-    if len(first.approved) != first.hours:
+    least = min(len(flight.approved) for flight in flown)
+    if least != first.hours:
         raise BadInput(
             "flight",
-            f"{len(first.approved)} of {first.hours} hours logged",
+            f"{least} of {first.hours} hours logged",
             "must be logged",
             "Fly it with keep_bids=True.",
         )
@@ -67,6 +68,10 @@ def replay(
         seats = others[spent[:, others].any(axis=(0, 2))].tolist()
         remedy = "Hand over all that `fly_together` returned."
         raise BadInput("flights", f"without seats {seats}", "must be of every seat that flew", remedy)
+    by_seat = {flight.seat: flight for flight in flown}
+    if lines_off is not None and seat_off not in by_seat:
+        allowed = f"must be one that flew: {sorted(by_seat)}"
+        raise BadInput("seat_off", seat_off, allowed, "Hand over its flight too.")
     silent = list(rivals_off)
     twin = snapshot.copy()
     platform = SimulatedPlatform(twin, adapt=rivals_learn)
@@ -87,12 +92,12 @@ def replay(
         if lines_off is not None:
             platform.switch_off(seat=seat_off, lines=lines_off)
             # what the silent lines had spent by this hour stays spent, so nobody else can have it
-            freed = flown[seat_off].spend_micros[:, h - h % 24 : h + 1, lines_off].sum(axis=(1, 2))
+            freed = by_seat[seat_off].spend_micros[:, h - h % 24 : h + 1, lines_off].sum(axis=(1, 2))
             cap = platform.controls.daily_cap[:, seat_off]
             platform.controls.daily_cap[:, seat_off] = np.maximum(cap - freed, 0)
         platform.advance()
         if lines_off is not None:
-            hour_freed = flown[seat_off].spend_micros[:, h, lines_off].sum(axis=1)
+            hour_freed = by_seat[seat_off].spend_micros[:, h, lines_off].sum(axis=1)
             platform.book_elsewhere(hour_freed, seat=seat_off)  # nor in the platform's week or month
         tick(twin.n_worlds)
     if not rivals_learn:

@@ -48,7 +48,7 @@ _NAME = re.compile(r"[0-9a-f]{32}")
 _UNFINISHED = re.compile(r"\.[0-9a-f]{32}\..*")
 _SWEPT_AFTER_S = 3600.0
 _PACKAGE = Path(__file__).parents[1]
-_NOT_LIVED_BY = ("cli", "service", "live", "learning", "evaluation")
+_NOT_LIVED_BY = ("cli", "learning", "evaluation", "measurement")
 """Packages whose code no warm-up passes through."""
 
 
