@@ -86,6 +86,8 @@ _BUY, _BRAND, _ARM, _LAG, _SIGNUP, _MAIL, _PREDICT, _ORGANIC_RIVAL = range(8, 16
 _RIVAL_NOISE = 32
 VISITOR = 128
 """Purpose of a life's cookie and login numbers: four per seat."""
+HELD_OUT = 160
+"""Purpose of a life's arms in lift tests: eight per seat."""
 
 # kinds of truth rows; see truth.py for what x holds
 T_AD, T_STAGE, T_BUY, T_CHOICE, T_LAG = range(5)
@@ -300,12 +302,46 @@ def search_query(r, p, goodwill, person, own_key, key, n_seats):
 
 
 @jit(borrows=True)
-def seat_bid(r, p, controls, books, w, k, line, key, per_click):
+def line_channel(line):
+    """Channel of a line."""
+    if line < SOCIAL_LINE:
+        return ON_SEARCH
+    if line < VIDEO_LINE:
+        return ON_SOCIAL
+    if line < DISPLAY_LINE:
+        return ON_VIDEO
+    if line < RETARGETING_LINE:
+        return ON_DISPLAY
+    return BY_MAIL if line == EMAIL_LINE else ON_RETARGETING
+
+
+@jit(borrows=True, rare=True)
+def held_out(r, p, controls, books, w, person, k, channel, hour):
+    """Whether a lift test keeps a channel from this person; notes the first bid, placed or withheld.
+
+    Who is held out is a draw of the life, so it holds for as long as the test runs.
+    Source: ghost bids, Johnson, Lewis, Nubbemeyer, "Ghost Ads", J. Marketing Research 54(6), 2017, and its
+    "predicted" form, which logs the chance to bid before the auction and so costs no second auction.
+    """
+    u = uniform(person_key(r, person, p.generation), HELD_OUT + 8 * k + channel)
+    held = u < controls.holdout[w, k, channel]
+    ghost = books.ghosts[w, k, channel, person]
+    if ghost.life != p.generation + 1:
+        ghost.hour = hour
+        ghost.life = p.generation + 1
+        ghost.held_out = 1 if held else 0
+    return held
+
+
+@jit(borrows=True)
+def seat_bid(r, p, controls, books, w, person, k, channel, line, hour, key):
     """The seat's bid on a line in USD per click or per 1000, after region, prediction and caps.
 
     With a target CPA the platform's own bidder decides: target x its prediction of a conversion, which
-    errs by a draw of its own. A bid whose cost could pass the daily or the line's cap is not placed.
+    errs by a draw of its own. A bid whose cost could pass the daily or the line's cap is not placed, nor one
+    for somebody from whom a lift test keeps the channel.
     """
+    per_click = channel == ON_SEARCH
     target = controls.target_cpa[w, k, line]
     if target > 0.0:
         sigma = r.predict_sigma
@@ -324,6 +360,8 @@ def seat_bid(r, p, controls, books, w, k, line, key, per_click):
     if books.spent_today[w, k] + most > controls.daily_cap[w, k]:
         return -np.inf
     if books.line_spent_today[w, k, line] + most > controls.line_cap[w, k, line]:
+        return -np.inf
+    if controls.holdout[w, k, channel] > 0.0 and held_out(r, p, controls, books, w, person, k, channel, hour):
         return -np.inf
     return bid
 
@@ -434,7 +472,7 @@ def feed(r, p, pop, rivals, books, controls, opp_bid, opp, w, person, key, activ
         if opp_bid.shape[0] > 0:
             bid = opp_bid[opp, k]
         else:
-            bid = seat_bid(r, p, controls, books, w, k, line, key, False)
+            bid = seat_bid(r, p, controls, books, w, person, k, line_channel(line), line, hour, key)
         bids[k] = bid
         quality[k] = 1.0
         books.report[w, k, line, OPPORTUNITIES] += 1
@@ -527,20 +565,6 @@ def feed(r, p, pop, rivals, books, controls, opp_bid, opp, w, person, key, activ
 
 
 @jit(borrows=True)
-def line_channel(line):
-    """Channel of a line."""
-    if line < SOCIAL_LINE:
-        return ON_SEARCH
-    if line < VIDEO_LINE:
-        return ON_SOCIAL
-    if line < DISPLAY_LINE:
-        return ON_VIDEO
-    if line < RETARGETING_LINE:
-        return ON_DISPLAY
-    return BY_MAIL if line == EMAIL_LINE else ON_RETARGETING
-
-
-@jit(borrows=True)
 def click_seat(r, p, books, controls, goodwill, memory, w, person, k, line, device, context, hour, key):
     """A click on a seat's ad or mail: report, last-click memory, visit."""
     books.report[w, k, line, CLICKS] += 1
@@ -582,7 +606,7 @@ def search(r, p, pop, rivals, books, controls, opp_bid, opp, w, person, own_key,
         if opp_bid.shape[0] > 0:
             bid = opp_bid[opp, k]
         else:
-            bid = seat_bid(r, p, controls, books, w, k, line, key, True)
+            bid = seat_bid(r, p, controls, books, w, person, k, ON_SEARCH, line, hour, key)
         bids[k] = bid
         quality[k] = brand_quality(r, named, k)
         books.report[w, k, line, OPPORTUNITIES] += 1
@@ -714,6 +738,8 @@ def mailbox(r, p, pop, books, controls, w, person, k, key, hour):
     if books.spent_today[w, k] + cost > controls.daily_cap[w, k]:
         return 0.0, False
     if books.line_spent_today[w, k, EMAIL_LINE] + cost > controls.line_cap[w, k, EMAIL_LINE]:
+        return 0.0, False
+    if controls.holdout[w, k, BY_MAIL] > 0.0 and held_out(r, p, controls, books, w, person, k, BY_MAIL, hour):
         return 0.0, False
     books.report[w, k, EMAIL_LINE, BIDS] += 1
     books.report[w, k, EMAIL_LINE, WINS] += 1

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaelp.core.errors import BadInput
-from gaelp.core.words import N_LINES, N_REGIONS, Channel
+from gaelp.core.words import N_LINES, N_REGIONS, PAID_CHANNELS, Channel
 from gaelp.market.file import MarketFile, compile_rules
 from gaelp.market.hour import advance_hours, open_day
 from gaelp.market.listing import OPPORTUNITY, list_opportunities
@@ -30,6 +30,7 @@ from gaelp.market.state import (
     DECISION,
     EVENT,
     GEO_FIELDS,
+    GHOST_BID,
     IMPRESSIONS,
     MEMORY,
     PERSON,
@@ -173,6 +174,9 @@ class Market:
         adapt: bool,
     ) -> None:
         self._make_room(n_hours)
+        if self.books.ghosts.shape[3] == 0 and controls.holdout.any():
+            room = np.zeros((*controls.holdout.shape, self.n_people), GHOST_BID)
+            self.books = self.books._replace(ghosts=room)
         state = (self.rules, self.pop, self.rivals, self.books)
         with _threads_for(self.n_worlds):
             advance_hours(*state, controls, bids, starts, self.hour, n_hours, adapt)
@@ -406,11 +410,12 @@ def _new_books(
         truth=np.zeros((n_worlds, truth_rows), TRUTH),
         n_events=np.zeros(n_worlds, np.int64),
         events=np.zeros((n_worlds, event_rows), EVENT),
+        ghosts=np.zeros((*lines[:2], len(PAID_CHANNELS), 0), GHOST_BID),
     )
 
 
 def _refuse_bad_controls(controls: Controls) -> None:
-    for name in ("bid", "target_cpa", "region", "upload"):
+    for name in ("bid", "target_cpa", "region", "upload", "holdout"):
         values = getattr(controls, name)
         if not np.isfinite(values).all():
             at = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])

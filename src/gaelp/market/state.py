@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gaelp.core.words import N_CREATIVES, N_LINES, N_REGIONS
+from gaelp.core.words import N_CREATIVES, N_LINES, N_REGIONS, PAID_CHANNELS
 
 RING = 12
 
@@ -108,6 +108,16 @@ EVENT = np.dtype(
 )
 """One thing that happened between a person and an external seat, before anybody's sight is applied."""
 
+GHOST_BID = np.dtype(
+    [
+        ("hour", "i4"),  # of the first bid, placed or withheld
+        ("life", "u2"),  # generation + 1 of whoever it was for; 0 where there was none
+        ("held_out", "u1"),  # 1 where the channel's ads are kept from this person
+    ],
+    align=True,
+)
+"""A lift test's record of one person: when the seat first bid for them on a channel, or would have."""
+
 TRUTH = np.dtype(
     [
         ("x", "f8", 4),
@@ -190,6 +200,7 @@ class Books(NamedTuple):
     truth: NDArray[np.void]  # (W, capacity) TRUTH; capacity 0 switches the log off
     n_events: NDArray[np.int64]  # (W,) events that happened; more than the capacity means some were dropped
     events: NDArray[np.void]  # (W, capacity) EVENT; capacity 0 switches the log off
+    ghosts: NDArray[np.void]  # (W, K, 6, N) GHOST_BID by paid channel; (W, K, 6, 0) while nothing is tested
 
 
 class Controls(NamedTuple):
@@ -203,6 +214,7 @@ class Controls(NamedTuple):
     landing: NDArray[np.int64]  # (W, K, L)
     region: NDArray[np.float64]  # (W, K, 100) bid multiplier, 0 is off
     upload: NDArray[np.float64]  # (W, K, L) value uploaded to the platform, relative
+    holdout: NDArray[np.float64]  # (W, K, 6) share of people whom a lift test spares a paid channel
 
 
 def empty_controls(n_worlds: int, n_seats: int) -> Controls:
@@ -219,4 +231,5 @@ def empty_controls(n_worlds: int, n_seats: int) -> Controls:
         landing=np.zeros(lines, np.int64),
         region=np.ones((*lines[:2], N_REGIONS)),
         upload=np.ones(lines),
+        holdout=np.zeros((*lines[:2], len(PAID_CHANNELS))),
     )

@@ -5,7 +5,7 @@ The matrix of the market file has a cell for each channel and event (impression,
 or `never`, and a delay in hours. Spend is the account's own and known at once. A click that is not shown as
 a user's reaches the site as a direct visit. Conversions stand at the hour of their last click and are
 restated as they are booked. Impression share is told for search and display, as Google does: daily, and
-censored under a tenth (research: reported as .0999).
+censored under a tenth, which Google reports as .0999.
 """
 
 from collections.abc import Mapping

@@ -32,13 +32,20 @@ class SimulatedPlatform:
         self.reports: dict[int, Reporting] = {}
         self._delivery: dict[int, Delivery] = {}
 
-    def open(self, *, seat: int = 0, hours: int, delivery: DeliveryRule = STRICT) -> Reporting:
+    def open(
+        self, *, seat: int = 0, hours: int, delivery: DeliveryRule = STRICT, holdout: float = 0.0
+    ) -> Reporting:
         """Begin a seat's reports; they are written as hours pass.
 
         Args:
             seat: whose. hours: for how long.
             delivery: how far this platform may pass a daily budget.
+            holdout: share of people, drawn for each paid channel by itself, from whom a lift test keeps that
+                channel's ads; see `lift.py`.
         """
+        if not 0.0 <= holdout < 1.0:
+            raise BadInput("holdout", holdout, "must be from 0 to below 1", "Use 0.1, or 0 for no test.")
+        self.controls.holdout[:, seat] = holdout
         sight = Sight(self.market.worlds[0].file.visibility)
         self.reports[seat] = Reporting(self.market, seat=seat, hours=hours, sight=sight)
         if delivery != STRICT:

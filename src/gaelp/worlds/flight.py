@@ -55,6 +55,7 @@ class Flight:
         rivals_after: what rivals had learnt at the end of the flight.
         denials: the first thousand refused controls. denied: (n_worlds,) how many there were.
         delivery: how far the platform might pass a daily budget.
+        holdout: share of people that each channel's lift test kept from its ads.
     """
 
     market: Market
@@ -79,6 +80,7 @@ class Flight:
     denied: NDArray[np.int64]
     denials: list[Denial] = field(default_factory=list)
     delivery: DeliveryRule = STRICT
+    holdout: float = 0.0
 
     def first(self, n_worlds: int) -> "Flight":
         """The flight of the first `n_worlds` worlds only, copied."""
@@ -197,6 +199,7 @@ def fly_together(
     tuned: Tuned | None = None,
     profile: ControlProfile | None = None,
     delivery: DeliveryRule = STRICT,
+    holdout: float = 0.0,
     tick: Tick = _no_tick,
     keep_bids: bool = True,
 ) -> list[Flight]:
@@ -211,6 +214,7 @@ def fly_together(
         seed: for policies that draw. tick: told the world-hours done.
         profile: cadence and limits of control changes; None for freely.
         delivery: how far the platform may pass a daily budget.
+        holdout: share of people that a lift test of each channel keeps from its ads.
         keep_bids: keep the approved controls and rivals' bids, as a replay needs them.
     """
     if days < 1:
@@ -228,7 +232,7 @@ def fly_together(
     platform = SimulatedPlatform(market)
     accounts = []
     for seat, policy in enumerate(policies):
-        platform.open(seat=seat, hours=hours, delivery=delivery)
+        platform.open(seat=seat, hours=hours, delivery=delivery, holdout=holdout)
         accounts.append(
             open_account(
                 platform, brief, seat=seat, days=days, keep=keep_bids, profile=profile, delivery=delivery
@@ -279,6 +283,7 @@ def fly_together(
             denials=account.denials,
             denied=account.denied,
             delivery=delivery,
+            holdout=holdout,
         )
         for account in accounts
     ]

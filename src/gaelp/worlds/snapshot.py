@@ -23,7 +23,7 @@ from gaelp.core.errors import BadInput, MismatchError
 from gaelp.market.file import MarketFile, Rival, load
 from gaelp.market.market import Market, World
 from gaelp.market.parameters import RULES
-from gaelp.market.state import DECISION, EVENT, MEMORY, PERSON, TRUTH, Books, Population, Rivals
+from gaelp.market.state import DECISION, EVENT, GHOST_BID, MEMORY, PERSON, TRUTH, Books, Population, Rivals
 from gaelp.worlds.runs import WORLDS, read_json, replacing_folder, write_json
 
 FORMAT = 3
@@ -35,6 +35,7 @@ _RECORDS = {
     "books.decisions": DECISION,
     "books.truth": TRUTH,
     "books.events": EVENT,
+    "books.ghosts": GHOST_BID,
 }
 _REMEDY = "Simulate them again with this version."
 

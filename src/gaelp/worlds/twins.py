@@ -77,7 +77,7 @@ def replay(
     platform = SimulatedPlatform(twin, adapt=rivals_learn)
     for flight in flown:
         # audience lists must be long enough here too
-        platform.open(seat=flight.seat, hours=first.hours, delivery=flight.delivery)
+        platform.open(seat=flight.seat, hours=first.hours, delivery=flight.delivery, holdout=flight.holdout)
     for h in range(first.hours):
         if rivals_learn:
             twin.apply_due_change()  # which may give rivals a budget again
