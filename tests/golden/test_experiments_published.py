@@ -6,6 +6,7 @@ import gzip
 import numpy as np
 import pytest
 
+from gaelp.journeys.columns import days, names, numbers, read_columns
 from gaelp.measurement.experiments.ab import (
     SRM_ALPHA,
     Counts,
@@ -21,7 +22,6 @@ from gaelp.measurement.experiments.power import (
     power_of_rates,
     trials_for,
 )
-from gaelp.measurement.experiments.table import read_table
 
 pytestmark = pytest.mark.golden
 
@@ -31,13 +31,17 @@ PRE, TEST = window("pre", "2015-01-05:2015-02-15"), window("test", "2015-02-16:2
 @pytest.fixture(scope="module")
 def salesandcost(shared_data):
     file = shared_data / "geo_experiment" / "salesandcost.csv.gz"
-    table = read_table(file, ["geo", "date", "sales", "cost"])
-    return panel(table.names("geo"), table.days("date"), table.numbers("sales"), table.numbers("cost"))
+    cells = read_columns(file, ["geo", "date", "sales", "cost"])
+    sales, cost = (numbers(name, cells[name]) for name in ("sales", "cost"))
+    return panel(names("geo", cells["geo"]), days("date", cells["date"]), sales, cost)
 
 
 def logged(shared_data, name):
+    """Clicks, propensities, items and positions."""
     columns = ["click", "propensity_score", "item_id", "position"]
-    return read_table(shared_data / "open_bandit" / f"{name}.csv.gz", columns)
+    cells = read_columns(shared_data / "open_bandit" / f"{name}.csv.gz", columns)
+    figures = [numbers(column, cells[column]) for column in columns[:2]]
+    return *figures, *(names(column, cells[column]) for column in columns[2:])
 
 
 def test_the_geo_experiment_is_as_googles_package_has_it(salesandcost):
@@ -90,7 +94,7 @@ def test_without_ads_nothing_stands_out(salesandcost):
 def test_a_random_policy_loses_to_the_learnt_one(shared_data):
     arms = {}
     for name in ("random_men", "bts_men"):
-        click = logged(shared_data, name).numbers("click")
+        click = logged(shared_data, name)[0]
         arms[name] = Counts(click.size, int(click.sum()))
     found = two_proportions(arms["random_men"], arms["bts_men"])
     assert arms == {"random_men": Counts(10_000, 46), "bts_men": Counts(10_000, 69)}
@@ -101,29 +105,16 @@ def test_a_random_policy_loses_to_the_learnt_one(shared_data):
 
 @pytest.mark.parametrize("campaign", ["men", "all"])
 def test_the_learnt_policys_log_tells_what_the_random_one_earned(shared_data, campaign):
-    log, truth = logged(shared_data, f"bts_{campaign}"), logged(shared_data, f"random_{campaign}")
-    action, position = log.names("item_id"), log.names("position")
-    found = off_policy(
-        log.numbers("click"),
-        log.numbers("propensity_score"),
-        action,
-        uniform_target(position, action),
-        position,
-    )
+    click, propensity, action, position = logged(shared_data, f"bts_{campaign}")
+    found = off_policy(click, propensity, action, uniform_target(position, action), position)
     assert not found["refused"] and found["effective_sample_size"] > 300
-    click = truth.numbers("click")
+    click, propensity, action, position = logged(shared_data, f"random_{campaign}")
     error = click.std() / np.sqrt(click.size)
     for name in ("ips", "snips", "dr"):
         low, high = found["intervals"][name]
         assert low - 2 * error < click.mean() < high + 2 * error, name
     # the log of the random policy itself has every weight 1: all that was logged is what it earned
-    own = off_policy(
-        click,
-        truth.numbers("propensity_score"),
-        truth.names("item_id"),
-        uniform_target(truth.names("position"), truth.names("item_id")),
-        truth.names("position"),
-    )
+    own = off_policy(click, propensity, action, uniform_target(position, action), position)
     assert own["ips"] == pytest.approx(click.mean()) and own["snips"] == pytest.approx(click.mean())
     assert own["effective_sample_size"] == pytest.approx(10_000)
 

@@ -147,7 +147,7 @@ def test_columns_and_separator_may_be_named(tmp_path):
         ("path,conversions\na,one\n", "conversions in line 2` was 'one'; must be a number"),
         ("path,conversions\na,1\nb,\n", "conversions in line 3` was ''"),
         ("path,conversions\na,nan\n", "must be a finite number"),
-        ("path,conversions\na,-1\n", r"conversions\[0\]` was -1"),
+        ("path,conversions\na,-1\n", r"conversions in line 2` was '-1'; must be at least 0"),
         ("path,conversions\na,1.5\n", "must be whole numbers"),
         ("path,conversions,value\na,0,3\n", "must be 0 on a row without conversions"),
         ("path,conversions\na,1,2\n", "line 2` was .*must have 2 cells"),

@@ -5,8 +5,10 @@ import json
 import re
 from pathlib import Path
 
+import pyarrow
 import pytest
 import typer
+from pyarrow import parquet
 from typer.testing import CliRunner
 
 from gaelp.cli.attribute import attribute_command
@@ -108,12 +110,40 @@ def test_people_get_tables(paths):
         (("--column", "conversions=convs"), "Did you mean 'conversions'"),
         (("--weight", "C1=much"), "must end in a number"),
         (("--click-days", "30"), "needs the time of each touch"),
+        (("--timeout-days", "30"), "timeout_days` was 30.0; needs a table of events"),
+        (("--column", "world=path"), "table of paths"),
         (("other.csv",), "must be one file"),
     ],
 )
 def test_bad_input_is_told_in_one_line(paths, arguments, said):
     with pytest.raises(BadInput, match=said):
         call(paths, *arguments)
+
+
+def test_a_separator_is_for_paths_alone(events):
+    with pytest.raises(BadInput, match="separator` was '>'; needs a table of paths"):
+        call(events, "--separator", ">")
+
+
+def test_a_runs_worlds_are_pooled_and_never_mixed(tmp_path):
+    """The same cookie in three worlds: its touches lead to conversions of their own world only."""
+    rows = [
+        {"world": world, "person": "c", "time": 3600 * hour, "channel": channel, "kind": kind, "value": value}
+        for world, shift in enumerate((0, 1, 2))
+        for hour, channel, kind, value in (
+            (shift, f"s{world}", "click", 0.0),
+            (10 + shift, "", "conversion", 10.0),
+        )
+    ]
+    for name, kept in (("pooled", rows), ("alone", rows[:2])):
+        (tmp_path / name).mkdir()
+        parquet.write_table(pyarrow.Table.from_pylist(kept), tmp_path / name / "events.parquet")
+    pooled = found(tmp_path / "pooled", "--model", "linear", "--bootstrap", "0")["linear"]
+    assert {name: row["conversions"] for name, row in pooled.items()} == {
+        **{"s0": 1.0, "s1": 1.0, "s2": 1.0},
+        **{"(baseline)": 0.0},
+    }
+    assert found(tmp_path / "alone", "--model", "linear", "--bootstrap", "0")["linear"]["s0"] == pooled["s0"]
 
 
 def test_five_thousand_real_paths(shared_data):

@@ -204,7 +204,19 @@ def test_counts_that_cannot_be_are_named(counts, says):
         (lambda: power_report(lift=0.1), "`base` was None"),
         (lambda: power_report(base=0.1), "`lift` was None"),
         (lambda: power_report(base=0.1, lift=0.0), "`lift` was 0.0"),
-        (lambda: power_report(base=0.1, lift=20.0), "`changed` was"),
+        (lambda: power_report(base=0.1, lift=20.0), "`lift` was 20.0; .* above -1 and below 9"),
+        (lambda: power_report(base=0.0, lift=0.1), "`base` was 0.0"),
+        (lambda: power_report(base=0.0, trials=1_000), "`base` was 0.0"),
+        (lambda: power_report(base=0.1, effect=0.1), "`effect` was 0.1; must be left out with a base"),
+        (
+            lambda: power_report(base=0.1, lift=0.1, variance_ratio=0.5),
+            "`variance_ratio` was 0.5; must be left",
+        ),
+        (lambda: power_report(deviation=1.0, lift=0.1), "`lift` was 0.1; must be left out with a deviation"),
+        (lambda: power_report(base=0.1, deviation=1.0, lift=0.1), "`base` was 0.1; .* not both"),
+        (lambda: power_report(base=0.1, trials=1e300), "`trials` was 1e.300; must be from 4 to"),
+        (lambda: days_for(10, 1e-320), "`daily` was 1e-320"),
+        (lambda: checked_counts("control", [10**400, 1]), "`control` was"),
         (lambda: power_report(deviation=1.0, effect=1.0, variance_ratio=0.0), "`variance_ratio` was 0.0"),
         (lambda: power_report(base=0.1, trials=1), "`trials` was 1"),
         (lambda: means_report([1.0, 2.0, 3.0], np.array(["a", "b", "c"]), "b"), "two different values"),
@@ -215,3 +227,20 @@ def test_counts_that_cannot_be_are_named(counts, says):
 def test_bad_input_is_named(call, says):
     with pytest.raises(BadInput, match=says):
         call()
+
+
+def test_effects_that_nothing_can_hide_are_planned_too():
+    """`nct` knows no shift of hundreds of deviations."""
+    assert power_report(deviation=20.0, effect=1e300)["trials"] == 4
+    seen = power_report(deviation=20.0, trials=1_000, variance_ratio=1e-12)["detectable"]
+    plain = power_report(deviation=20.0, trials=1_000)["detectable"]
+    assert seen == pytest.approx(1e-6 * plain, rel=1e-6)
+    # where the limit takes over it meets the law that it replaces
+    for trials in (4, 6, 40):
+        spread = 2.0 / np.sqrt(trials)
+        below, above = (power_of_means(shift * spread, 1.0, trials, alpha=1e-3) for shift in (37.99, 38.01))
+        assert above == pytest.approx(below, abs=2e-3)
+
+
+def test_an_effect_below_the_smallest_asked_for_is_the_smallest():
+    assert power_report(base=0.03, trials=1_000, power=0.01)["detectable"] == pytest.approx(0.0, abs=1e-6)

@@ -12,6 +12,7 @@ GEO_KEYS = {"iroas", "iroas_se", "low", "high", "effect", "placebo_p"}
 OPE_KEYS = {"ips", "snips", "dr", "effective_sample_size", "max_weight", "refused", "reason"}
 GEO = ("--geo", "geo", "--date", "date", "--response", "sales", "--cost", "cost")
 WINDOWS = ("--pre", "2026-01-01:2026-01-28", "--test", "2026-01-29:2026-02-11")
+UNITS = ("--group", "arm", "--treated", "new", "--response", "sales")
 OPE = ("--reward", "click", "--propensity", "chance", "--action", "item")
 
 
@@ -70,17 +71,7 @@ def test_two_rates(experiment):
 
 
 def test_two_means_of_a_table_with_and_without_cuped(experiment, folder):
-    table = (
-        "ab",
-        folder / "units.csv",
-        "--group",
-        "arm",
-        "--treated",
-        "new",
-        "--response",
-        "sales",
-        "--json",
-    )
+    table = ("ab", folder / "units.csv", *UNITS, "--json")
     plain, adjusted = experiment(*table), experiment(*table, "--covariate", "before")
     assert plain["test"] == "Welch t" and "variance_ratio" not in plain
     assert adjusted["variance_ratio"] < 0.1
@@ -197,15 +188,37 @@ CASES = {
             "sales",
             *WINDOWS,
         ],
-        "`arm in line 3` was 'new'; must be a day like 2015-02-16",
+        "`arm in line 2` was 'old'; must be a day like 2015-02-16",
     ),
     "a target that is not there": (
         ["ope", "log.csv", *OPE, "--target", "unifrom"],
         "must be a file that exists",
     ),
+    "a rate of nothing": (["power", "--base", "0", "--trials", "1000"], "`base` was 0.0; must lie between"),
+    "a rate and a mean": (
+        ["power", "--base", "0.1", "--effect", "2"],
+        "`effect` was 2.0; must be left out with a base. Give --lift",
+    ),
+    "counts beside a table": (
+        ["ab", "units.csv", *UNITS, "--control", "10,1"],
+        "`control` was '10,1'; must be left out with a table",
+    ),
+    "columns beside counts": (
+        ["ab", "--control", "10,1", "--treatment", "10,1", "--covariate", "before"],
+        "`covariate` was ['before']; must be left out with counts",
+    ),
+    "a level in per cent": (
+        ["ope", "log.csv", *OPE, "--target", "uniform", "--level", "95"],
+        "`level` was 95.0; must lie between 0 and 1, both excluded. Write 5 % as 0.05, and 95 % as 0.95.",
+    ),
+    "a level in per cent, geo": (["geo", "geo.csv", *GEO, *WINDOWS, "--level", "95"], "`level` was 95.0"),
+    "one region": (
+        ["geo", "geo.csv", *GEO, *WINDOWS, "--group", "geo", "--treated", "g99"],
+        "`treated` was 'g99'; known: g0",
+    ),
     "a chance of nothing": (
         ["ope", "log.csv", *OPE[:2], "--propensity", "place", *OPE[4:], "--target", "uniform"],
-        "`propensity[0]` was 0.0; must be above 0 and at most 1",
+        "`place in line 2` was '0'; must be above 0 and at most 1",
     ),
 }
 
@@ -217,3 +230,37 @@ def test_bad_input_names_what_was_wrong(experiment, folder, monkeypatch, case):
     with pytest.raises(BadInput) as caught:
         experiment(*arguments)
     assert says in str(caught.value) and caught.value.exit_code == 2
+
+
+def test_days_may_be_compact(experiment, folder, tmp_path):
+    compact = tmp_path / "geo.csv"
+    compact.write_text((folder / "geo.csv").read_text().replace("-", ""))
+    windows = [text.replace("-", "") if ":" in text else text for text in WINDOWS]
+    found = experiment("geo", compact, *GEO, *windows, "--json")
+    assert found == experiment("geo", folder / "geo.csv", *GEO, *WINDOWS, "--json")
+
+
+@pytest.mark.parametrize("n_geos", [2, 6])
+def test_regions_that_never_vary_get_a_placebo_p_of_one(experiment, tmp_path, n_geos):
+    """No residual, no error: nothing stands out from nothing. One region is treated."""
+    days = np.arange(np.datetime64("2026-01-01"), np.datetime64("2026-02-12"))
+    lines = ["geo,date,sales,cost"]
+    lines += [f"g{g},{day},7,{int(g == 0 and i >= 28)}" for g in range(n_geos) for i, day in enumerate(days)]
+    (tmp_path / "flat.csv").write_text("\n".join(lines) + "\n")
+    found = experiment("geo", tmp_path / "flat.csv", *GEO, *WINDOWS, "--placebos", "19", "--json")
+    assert (found["effect"], found["placebo_p"]) == (0.0, 1.0) and found["geos_treated"] == 1
+
+
+@pytest.mark.parametrize("chance", ["1e-300", "1e-320"])
+def test_a_propensity_of_nearly_nothing_is_no_number_out_of_range(experiment, tmp_path, chance):
+    rows = "".join(f"1,{chance if n == 0 else 0.5},{'ab'[n % 2]}\n" for n in range(300))
+    (tmp_path / "log.csv").write_text("click,chance,item\n" + rows)
+    with pytest.raises(BadInput, match=r"chance in line 2` was '1e-3.0'; must be above 0"):
+        experiment("ope", tmp_path / "log.csv", *OPE, "--target", "uniform")
+
+
+def test_one_choice_that_outweighs_all_others_is_refused(experiment, tmp_path):
+    rows = "".join(f"1,{1e-90 if n == 0 else 0.5},{'ab'[n % 2]}\n" for n in range(300))
+    (tmp_path / "log.csv").write_text("click,chance,item\n" + rows)
+    found = experiment("ope", tmp_path / "log.csv", *OPE, "--target", "uniform", "--json")
+    assert found["refused"] and found["effective_sample_size"] == pytest.approx(1.0)

@@ -113,6 +113,29 @@ def test_a_file_without_conversions_still_has_a_curve(lag, tmp_path):
     assert "no weibull" in lag(file, *COLUMNS)
 
 
+def test_every_figure_takes_clicks_as_watched_until_the_horizon_at_most(lag, clicks, tmp_path):
+    """A conversion after the horizon is none by then, for curve, fits and nowcast alike."""
+    cut = tmp_path / "cut.csv"
+    first, *rows = clicks.read_text().splitlines()
+    cells = [row.split(",") for row in rows]
+    late = [float(days) > 6 for days, *_ in cells]
+    assert sum(seen == "1" and beyond for (_, seen, *_), beyond in zip(cells, late, strict=True)) > 50
+    lines = [
+        ",".join(["6", "0", *rest] if beyond else [days, seen, *rest])
+        for (days, seen, *rest), beyond in zip(cells, late, strict=True)
+    ]
+    cut.write_text("\n".join([first, *lines]) + "\n")
+    options = ("--horizon", "6", "--at", "2,6,7", "--covariate", "channel", "--cohort", "cohort", "--json")
+    found = lag(clicks, *COLUMNS, *options)
+    assert found == lag(cut, *COLUMNS, *options)
+    assert found["events"] == sum(line.split(",")[1] == "1" for line in lines) == found["nowcast"]["observed"]
+    assert found["km"]["6"] > 0 and found["km"]["7"] is None
+    # the oldest cohort is past the horizon: nothing of it is still to come
+    assert found["cohorts"]["9"]["to_come"] == 0 and max(found["timeout"].values()) <= 6
+    without = lag(clicks, *COLUMNS, "--at", "6", "--json")
+    assert found["km"]["6"] == without["km"]["6"] and found["events"] < without["events"]
+
+
 def test_a_horizon_that_nobody_was_watched_for_is_a_note(lag, clicks):
     found = lag(clicks, *COLUMNS, "--horizon", "90", "--json")
     assert found["rmst"] is None and any("no restricted mean" in note for note in found["notes"])
@@ -120,12 +143,12 @@ def test_a_horizon_that_nobody_was_watched_for_is_a_note(lag, clicks):
 
 
 CASES = {
-    "a negative lag": ("1,1\n-2,0\n", (), "`days in line 3` was -2.0; must be at least 0"),
+    "a negative lag": ("1,1\n-2,0\n", (), "`days in line 3` was '-2'; must be at least 0"),
     "an event that is no flag": ("1,1\n2,2\n", (), "`converted in line 3` was '2'; must be 0 or 1"),
     "a lag in words": ("1,1\nsoon,0\n", (), "`days in line 3` was 'soon'; must be a number"),
     "a lag left out": ("1,1\n,0\n", (), "`days in line 3` was ''"),
     "a lag that is no number": ("1,1\nnan,0\n", (), "`days in line 3` was 'nan'; must be a finite number"),
-    "an empty table": ("", (), "`file` was 'clicks.csv'; must have at least one row"),
+    "an empty table": ("", (), "`FILE` was 'clicks.csv'; must have at least one event or other row"),
     "an unknown column": (
         "1,1\n",
         ("--covariate", "chanel"),

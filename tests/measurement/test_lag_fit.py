@@ -1,5 +1,7 @@
 """Fits of lags: the likelihood by a second hand, parameters recovered, intervals that hold their level."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.optimize import approx_fprime
@@ -182,6 +184,23 @@ def test_the_timeout_leaves_the_share_it_was_asked_for(family):
         assert law is NORMAL
         expected = lognorm(fit.figures()["sigma"], scale=np.exp(fit.figures()["mu"])).cdf(3.0)
         assert fit.arrived(3.0) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("unit", [1e-60, 1e60])
+def test_the_timeout_is_found_in_any_unit_of_time(family, unit):
+    duration, seen = clicks(np.random.default_rng(12), 3_000)
+    plain, other = (fit_lag(family, times, seen) for times in (duration, unit * duration))
+    for horizon in (None, 30.0):
+        expected = unit * plain.timeout(0.05, horizon)
+        assert other.timeout(0.05, horizon and unit * horizon) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_timeout_beyond_all_numbers_is_infinite_and_before_the_first_one_is_zero():
+    fit = fit_lag("weibull", [1.0, 2.0, 3.0, 4.0], [1, 1, 1, 1])
+    endless = replace(fit, theta=np.array([700.0, 3.0]))
+    assert endless.timeout(0.01) == np.inf
+    assert fit.timeout(0.05, 1e-320) <= 1e-300
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gaelp.measurement.attribution import Attributed
 
 _PATH_ROLES = ("path", "conversions", "value", "nulls")
-_EVENT_ROLES = ("person", "time", "channel", "kind", "value")
+_EVENT_ROLES = ("person", "time", "channel", "kind", "value", "world")
 _CELL_WIDTH = 16
 
 
@@ -43,8 +43,9 @@ def attribute_command(
         float | None, typer.Option(help="Leave out impressions older than this.", show_default="any age")
     ] = None,
     timeout_days: Annotated[
-        float, typer.Option(help="Events: a journey this long without one has ended.")
-    ] = 30.0,
+        float | None,
+        typer.Option(help="Events: a journey this long without one has ended.", show_default="30"),
+    ] = None,
     column: Annotated[
         list[str] | None,
         typer.Option(
@@ -53,7 +54,9 @@ def attribute_command(
             show_default="usual names",
         ),
     ] = None,
-    separator: Annotated[str, typer.Option(help="Paths: what stands between two channels.")] = ">",
+    separator: Annotated[
+        str | None, typer.Option(help="Paths: what stands between two channels.", show_default=">")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Names the replicates and sampled orders.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -115,8 +118,11 @@ def _events_of(run: Path) -> Path:
     return run / EVENTS
 
 
-def _read(file: Path, columns: Mapping[str, str], separator: str, timeout_days: float) -> "JourneyTable":
-    """A table of paths where the file has a column of paths, else one of events."""
+def _read(
+    file: Path, columns: Mapping[str, str], separator: str | None, timeout_days: float | None
+) -> "JourneyTable":
+    """A table of paths where the file has a column of paths, else one of events; None: as is usual."""
+    from gaelp.core.errors import BadInput
     from gaelp.core.names import require_known
     from gaelp.journeys.columns import header
     from gaelp.journeys.events import EventColumns, read_event_table
@@ -126,13 +132,22 @@ def _read(file: Path, columns: Mapping[str, str], separator: str, timeout_days: 
     if "path" in columns or (there & set(PATH_COLUMNS) and "person" not in columns):
         for role in columns:
             require_known("column of a table of paths", role, _PATH_ROLES)
-        return read_path_table(file, PathColumns(**columns, separator=separator))
+        if timeout_days is not None:
+            raise BadInput("timeout_days", timeout_days, "needs a table of events", "Leave it out.")
+        return read_path_table(file, PathColumns(**_given(**columns, separator=separator)))
     for role in columns:
         require_known("column of a table of events", role, _EVENT_ROLES)
-    table, n_repeats = read_event_table(file, EventColumns(**columns, timeout_days=timeout_days))
+    if separator is not None:
+        raise BadInput("separator", separator, "needs a table of paths", "Leave it out.")
+    asked = _given(**columns, timeout_days=timeout_days)
+    table, n_repeats = read_event_table(file, EventColumns(**asked))
     if n_repeats:
         say(f"{n_repeats:,} lines repeat another (same person, time, kind, channel, value): left out")
     return table
+
+
+def _given(**settings: Any) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 def _columns(given: Sequence[str]) -> dict[str, str]:
@@ -140,7 +155,7 @@ def _columns(given: Sequence[str]) -> dict[str, str]:
 
     found = dict(_pair("column", text) for text in given)
     for role in found:
-        require_known("column", role, _PATH_ROLES + _EVENT_ROLES)
+        require_known("column", role, {*_PATH_ROLES, *_EVENT_ROLES})
     return found
 
 

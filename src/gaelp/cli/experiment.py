@@ -49,12 +49,19 @@ def ab_command(
     from gaelp.core.errors import BadInput
     from gaelp.measurement.experiments.report import rates_report
 
+    counts: dict[str, Any] = {"control": control, "treatment": treatment}
+    named: dict[str, Any] = {"group": group, "treated": treated, "response": response}
+    kind = "counts" if file is None else "a table"
+    for name, value in ((named | {"covariate": covariate}) if file is None else counts).items():
+        if value:
+            remedy = "Give --control and --treatment, or else FILE, --group, --treated and --response."
+            raise BadInput(name, value, f"must be left out with {kind}", remedy)
     if file is None:
         result = rates_report(
             _arm("control", control), _arm("treatment", treatment), treated_share=treated_share, level=level
         )
     else:
-        for name, value in {"group": group, "treated": treated, "response": response}.items():
+        for name, value in named.items():
             if value is None:
                 raise BadInput(name, None, "must be named for a table", f"Give --{name}.")
         result = _means(
@@ -101,8 +108,9 @@ def power_command(
     effect: Annotated[float | None, typer.Option(help="Means: change; with --deviation.")] = None,
     deviation: Annotated[float | None, typer.Option(help="Means: standard deviation of a unit.")] = None,
     variance_ratio: Annotated[
-        float, typer.Option(help="Means: variance that CUPED leaves, 1 - corr^2.")
-    ] = 1.0,
+        float | None,
+        typer.Option(help="Means: variance that CUPED leaves, 1 - corr^2.", show_default="no CUPED"),
+    ] = None,
     trials: Annotated[
         float | None, typer.Option(help="Both arms together; tells power and what could be seen.")
     ] = None,
@@ -147,21 +155,23 @@ def geo_command(
     ] = None,
     treated: Annotated[str | None, typer.Option(metavar="VALUE", help="The treated group.")] = None,
     level: LevelOption = 0.95,
-    placebos: Annotated[int, typer.Option(min=19, help="Random deals of regions.")] = 999,
+    placebos: Annotated[int, typer.Option(min=19, max=99_999, help="Random deals of regions.")] = 999,
     seed: Annotated[int, typer.Option(min=0, help="Names the deals.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """A geo holdout by time-based regression: incremental response per dollar, and a placebo p-value."""
+    from gaelp.journeys.columns import days, names, numbers, read_columns
     from gaelp.measurement.experiments.geo import geo_lift, group_of, panel, window
-    from gaelp.measurement.experiments.table import read_table
 
-    table = read_table(file, [geo, date, response, cost, *([group] if group else [])])
-    names = table.names(geo)
-    regions = panel(names, table.days(date), table.numbers(response), table.numbers(cost))
+    cells = read_columns(file, [geo, date, response, cost, *([group] if group else [])])
+    region = names(geo, cells[geo])
+    regions = panel(
+        region, days(date, cells[date]), numbers(response, cells[response]), numbers(cost, cells[cost])
+    )
     chosen = None
     if group is not None or treated is not None:
-        groups = table.names(group) if group else None
-        chosen = group_of(regions, names, groups, treated)
+        groups = names(group, cells[group]) if group else None
+        chosen = group_of(regions, region, groups, treated)
     result = geo_lift(
         regions, window("pre", pre), window("test", test), chosen, level=level, n_placebos=placebos, seed=seed
     )
@@ -192,18 +202,30 @@ def ope_command(
 
     Refused where the effective sample size is under 100.
     """
-    from gaelp.measurement.experiments.off_policy import checked_target, off_policy, uniform_target
-    from gaelp.measurement.experiments.table import read_table
+    from gaelp.journeys.columns import names, numbers, read_columns, require, texts
+    from gaelp.measurement.experiments.off_policy import (
+        PROPENSITY,
+        checked_target,
+        is_propensity,
+        joined,
+        off_policy,
+        uniform_target,
+    )
 
-    names = context or []
-    log = read_table(file, [reward, propensity, action, *names])
-    actions, contexts = log.names(action), log.joined(names)
+    by = context or []
+    log = read_columns(file, [reward, propensity, action, *by])
+    earned, chance = numbers(reward, log[reward]), numbers(propensity, log[propensity])
+    require(propensity, log[propensity], is_propensity(chance), *PROPENSITY)
+    actions = names(action, log[action])
+    contexts = joined([texts(name, log[name]) for name in by], actions.size)
     if target == "uniform":
         wanted = uniform_target(contexts, actions)
     else:
-        rows = read_table(target, [action, "probability", *names])
-        wanted = checked_target(rows.joined(names), rows.names(action), rows.numbers("probability", 0.0, 1.0))
-    result = off_policy(log.numbers(reward), log.numbers(propensity), actions, wanted, contexts, level=level)
+        rows = read_columns(target, [action, "probability", *by])
+        probability = numbers("probability", rows["probability"], 0.0, 1.0)
+        situations = joined([texts(name, rows[name]) for name in by], probability.size)
+        wanted = checked_target(situations, names(action, rows[action]), probability)
+    result = off_policy(earned, chance, actions, wanted, contexts, level=level)
     _tell(result, as_json, _OPE)
 
 
@@ -230,14 +252,14 @@ def _means(
 ) -> dict[str, Any]:
     import numpy as np
 
+    from gaelp.journeys.columns import names, numbers, read_columns
     from gaelp.measurement.experiments.report import means_report
-    from gaelp.measurement.experiments.table import read_table
 
-    table = read_table(file, [group, response, *covariates])
-    known = [table.numbers(name) for name in covariates]
+    cells = read_columns(file, [group, response, *covariates])
+    known = [numbers(name, cells[name]) for name in covariates]
     return means_report(
-        table.numbers(response),
-        table.names(group),
+        numbers(response, cells[response]),
+        names(group, cells[group]),
         treated,
         np.column_stack(known) if known else None,
         treated_share=treated_share,

@@ -20,7 +20,7 @@ def lag_command(
     ] = None,
     horizon: Annotated[
         float | None,
-        typer.Option(metavar="T", help="Later conversions do not count.", show_default="all count"),
+        typer.Option(metavar="T", help="Later conversions count as none by then.", show_default="all count"),
     ] = None,
     covariate: Annotated[
         list[str] | None,
@@ -36,19 +36,19 @@ def lag_command(
 
     Kaplan-Meier curve, four fits, the age after which a journey can be given up, and conversions to come.
     """
-    from gaelp.measurement.experiments.table import read_table
+    from gaelp.journeys.columns import flags, names, numbers, read_columns, values
     from gaelp.measurement.lag.summary import lag_summary
 
     times = _times(at)
-    names = covariate or []
-    table = read_table(file, [duration, event, *names, *([cohort] if cohort else [])])
+    by = covariate or []
+    cells = read_columns(file, [duration, event, *by, *([cohort] if cohort else [])])
     result = lag_summary(
-        table.numbers(duration, low=0.0),
-        table.flags(event),
+        numbers(duration, cells[duration], low=0.0),
+        flags(event, cells[event]),
         at=times,
         horizon=horizon,
-        covariates={name: table.values(name) for name in names},
-        cohort=table.names(cohort) if cohort else None,
+        covariates={name: values(name, cells[name]) for name in by},
+        cohort=names(cohort, cells[cohort]) if cohort else None,
         seed=seed,
     )
     if as_json:

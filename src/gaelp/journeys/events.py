@@ -10,14 +10,15 @@ from gaelp.core.clock import HOURS_PER_DAY
 from gaelp.core.errors import BadInput
 from gaelp.core.names import nearest
 from gaelp.core.words import TouchKind
-from gaelp.journeys.columns import find_column, header, hours, numbers, read_columns, texts
-from gaelp.journeys.table import JourneyTable, micros
+from gaelp.journeys.columns import Cells, find_column, header, hours, numbers, read_columns, require, texts
+from gaelp.journeys.table import MOST_USD, Floats, Ints, JourneyTable, micros
 
 _PERSON = ("person", "user_id", "user_pseudo_id", "customer_id", "uid", "user")
 _TIME = ("time", "timestamp", "event_timestamp", "datetime", "at")
 _CHANNEL = ("channel", "channel_group", "campaign", "source")
 _KIND = ("kind", "event", "event_type", "event_name", "type")
 _VALUE = ("value", "value_usd", "revenue", "conversion_value")
+_WORLD = ("world",)
 _WORDS = {
     **{kind.name.lower(): kind for kind in TouchKind},
     "view": TouchKind.IMPRESSION,
@@ -31,10 +32,11 @@ class EventColumns:
 
     Attributes:
         person: who; lines of one person make up journeys.
-        time: ISO 8601 (UTC where no zone is named) or seconds since 1970.
+        time: ISO 8601 (UTC where no zone is named), compact dates (20150216) or seconds since 1970.
         channel: where; may be empty on a conversion.
         kind: impression (view), click, visit, search, email_open, conversion (purchase).
         value: USD of a conversion; a file may lack it, and the cell may be empty.
+        world: which simulated world; a file may lack it. Worlds are pooled, but no journey runs through two.
         timeout_days: a journey this long without an event has ended without converting.
     """
 
@@ -43,6 +45,7 @@ class EventColumns:
     channel: str | None = None
     kind: str | None = None
     value: str | None = None
+    world: str | None = None
     timeout_days: float = 30.0
 
 
@@ -53,7 +56,7 @@ def read_event_table(path: Path, columns: EventColumns | None = None) -> tuple[J
     without one after `timeout_days` without an event, or where the file ends (at its last event, of whomever)
     if that is earlier. A conversion with no touch before it is a journey without touches. At equal times a
     touch comes before a conversion. Lines that repeat another (same person, time, kind, channel and value)
-    are left out and counted.
+    are left out and counted. Where the file names worlds, each is a file of its own in all this.
 
     Args:
         path: .csv, .csv.gz, .tsv, .tsv.gz or .parquet with a header.
@@ -75,59 +78,63 @@ def read_event_table(path: Path, columns: EventColumns | None = None) -> tuple[J
         "channel": find_column(there, "the channel", asked.channel, _CHANNEL),
         "kind": find_column(there, "the kind of event", asked.kind, _KIND),
         "value": find_column(there, "value", asked.value, _VALUE, required=False),
+        "world": find_column(there, "the world", asked.world, _WORLD, required=False),
     }
     cells = read_columns(path, [name for name in names.values() if name is not None])
-    person_name, time_name, channel_name, kind_name = (
-        str(names[what]) for what in ("person", "time", "channel", "kind")
-    )
-    kind = _kinds(kind_name, texts(kind_name, cells[kind_name]))
-    where = texts(channel_name, cells[channel_name], empty=True)
+    column = {what: (name, cells[name]) for what, name in names.items() if name is not None}
+    kind = _kinds(*column["kind"])
     is_touch = kind != TouchKind.CONVERSION
-    nameless = [i for i in np.flatnonzero(is_touch) if not where[i]]
-    if nameless:
-        at = f"{channel_name} in line {nameless[0] + 2}"
-        raise BadInput(at, "", "must not be empty on a touch", "Name the channel.")
-    n_events = len(where)
-    value = np.zeros(n_events, np.int64)
-    if names["value"] is not None:
-        given = [0.0 if cell in (None, "") else cell for cell in cells[names["value"]]]
-        value = micros(names["value"], numbers(names["value"], given))
-        value[is_touch] = 0
-    codes: dict[str, int] = {
-        name: i for i, name in enumerate(sorted({where[i] for i in np.flatnonzero(is_touch)}))
-    }
-    person = np.unique(texts(person_name, cells[person_name]), return_inverse=True)[1].astype(np.int64)
-    return _journeys(
+    where = texts(*column["channel"], empty=True)
+    named = np.array([bool(name) for name in where])
+    require(*column["channel"], named | ~is_touch, "must not be empty on a touch", "Name the channel.")
+    codes = {name: i for i, name in enumerate(sorted({where[i] for i in np.flatnonzero(is_touch)}))}
+    person = _coded(texts(*column["person"]))
+    world = _coded(texts(*column["world"])) if "world" in column else np.zeros_like(person)
+    usd = numbers(*column["value"], 0.0, MOST_USD, empty=0.0) if "value" in column else np.zeros(kind.size)
+    return journeys_of_events(
         channels=tuple(codes),
-        person=person,
-        hour=hours(time_name, cells[time_name]),
+        world=world,
+        person=person + world * (person.max() + 1),
+        hour=hours(*column["time"]),
         kind=kind,
-        channel=np.fromiter((codes.get(name, -1) for name in where), np.int64, n_events),
-        value=value,
+        channel=np.fromiter((codes.get(name, -1) for name in where), np.int64, kind.size),
+        value=np.where(is_touch, 0, micros("value", usd)),
         timeout_hours=asked.timeout_days * HOURS_PER_DAY,
     )
 
 
-def _journeys(
+def journeys_of_events(
     *,
     channels: tuple[str, ...],
-    person: NDArray[np.int64],
-    hour: NDArray[np.float64],
+    world: Ints,
+    person: Ints,
+    hour: Floats,
     kind: NDArray[np.uint8],
-    channel: NDArray[np.int64],
-    value: NDArray[np.int64],
+    channel: Ints,
+    value: Ints,
     timeout_hours: float,
 ) -> tuple[JourneyTable, int]:
+    """Cut events into journeys, as `read_event_table` says.
+
+    Args:
+        channels: names by code.
+        world: (n,) each event's, from 0. person: (n,) who; nobody lives in two worlds.
+        hour: (n,) since any one moment. kind: (n,) `TouchKind` codes.
+        channel: (n,) codes; of a conversion, not read. value: (n,) micros of a conversion, 0 of a touch.
+        timeout_hours: ends a journey.
+
+    Returns:
+        The journeys, whose `person` is the one given; and how many events repeat another.
+    """
     converts = kind == TouchKind.CONVERSION
     channel = np.where(converts, -1, channel)
     order = np.lexsort((value, channel, kind, converts, hour, person))
     repeats = np.zeros(order.size, bool)
-    if order.size:
-        repeats[1:] = np.logical_and.reduce(
-            [np.diff(each[order]) == 0 for each in (person, hour, kind.astype(np.int64), channel, value)]
-        )
+    repeats[1:] = np.logical_and.reduce(
+        [np.diff(each[order]) == 0 for each in (person, hour, kind.astype(np.int64), channel, value)]
+    )
     kept = order[~repeats]
-    person, hour, channel, value = person[kept], hour[kept], channel[kept], value[kept]
+    world, person, hour, channel, value = world[kept], person[kept], hour[kept], channel[kept], value[kept]
     kind, converts = kind[kept], converts[kept]
     # a journey begins at a person's first event, after a conversion, and after too long a silence
     begins = np.ones(person.size, bool)
@@ -135,7 +142,8 @@ def _journeys(
     first = np.flatnonzero(begins)
     last = np.append(first[1:], person.size)[: first.size] - 1
     converted = converts[last]
-    file_end = hour.max() if hour.size else 0.0
+    ends = np.full(world.max() + 1, -np.inf)
+    np.maximum.at(ends, world, hour)
     touches = np.zeros(person.size + 1, np.int64)
     np.cumsum(~converts, out=touches[1:])
     table = JourneyTable(
@@ -146,21 +154,23 @@ def _journeys(
         nulls=(~converted).astype(np.int64),
         value_usd_micros=np.where(converted, value[last], 0),
         touch_hour=hour[~converts],
-        end_hour=np.where(converted, hour[last], np.minimum(hour[last] + timeout_hours, file_end)),
+        end_hour=np.where(converted, hour[last], np.minimum(hour[last] + timeout_hours, ends[world[last]])),
         kind=kind[~converts],
         person=person[first],
     )
     return table, int(repeats.sum())
 
 
-def _kinds(name: str, words: list[str]) -> NDArray[np.uint8]:
-    known: dict[str, int] = {}
-    for word in set(words):
-        kind = _WORDS.get(word.lower())
-        if kind is None:
-            guess = nearest(word, _WORDS)
-            remedy = f"Did you mean {guess!r}?" if guess else "Rename it, or leave out those lines."
-            line = words.index(word) + 2
-            raise BadInput(f"{name} in line {line}", word, f"known: {', '.join(_WORDS)}", remedy)
-        known[word] = int(kind)
-    return np.fromiter((known[word] for word in words), np.uint8, len(words))
+def _coded(labels: list[str]) -> Ints:
+    """Whole numbers from 0, in the labels' order."""
+    return np.unique(labels, return_inverse=True)[1].astype(np.int64)
+
+
+def _kinds(name: str, cells: Cells) -> NDArray[np.uint8]:
+    words = [word.lower() for word in texts(name, cells)]
+    known = np.array([word in _WORDS for word in words])
+    if not known.all():
+        guess = nearest(words[int(np.argmin(known))], _WORDS)
+        remedy = f"Did you mean {guess!r}?" if guess else "Rename it, or leave out those lines."
+        require(name, cells, known, f"known: {', '.join(_WORDS)}", remedy)
+    return np.fromiter((_WORDS[word] for word in words), np.uint8, len(words))

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from gaelp.core.errors import BadInput
-from gaelp.journeys.columns import find_column, header, numbers, read_columns, texts
-from gaelp.journeys.table import Codes, Ints, JourneyTable, micros
+from gaelp.journeys.columns import Cells, find_column, header, numbers, read_columns, require, texts
+from gaelp.journeys.table import MOST_COUNTED, MOST_USD, Codes, Ints, JourneyTable, micros
 
 PATH_COLUMNS = ("path", "paths", "journey", "channels")
 _CONVERSIONS = ("conversions", "total_conversions", "total_conv", "conv")
@@ -56,37 +56,44 @@ def read_path_table(path: Path, columns: PathColumns | None = None) -> JourneyTa
         "value": find_column(there, "value", asked.value, _VALUE, required=False),
         "nulls": find_column(there, "null conversions", asked.nulls, _NULLS, required=False),
     }
-    cells = read_columns(path, [name for name in names.values() if name is not None])
-    counted = {what: numbers(name, cells[name]) for what, name in names.items() if name and what != "path"}
-    assert names["path"] is not None
     separator = asked.separator.strip() or asked.separator
     if not separator:
         raise BadInput("separator", asked.separator, "must not be empty", "Give one like '>'.")
-    offsets, codes, channels = _encode(
-        names["path"], texts(names["path"], cells[names["path"]], empty=True), separator
-    )
-    n_rows = offsets.size - 1
+    cells = read_columns(path, [name for name in names.values() if name is not None])
+    column = {what: (name, cells[name]) for what, name in names.items() if name is not None}
+    offsets, codes, channels = _encode(*column["path"], separator)
+    conversions = _counts(*column["conversions"])
+    usd = np.zeros(conversions.size)
+    if "value" in column:
+        usd = numbers(*column["value"], 0.0, MOST_USD)
+        require(*column["value"], (usd == 0) | (conversions > 0), "must be 0 on a row without conversions")
     return JourneyTable(
         channels=channels,
         offsets=offsets,
         channel=codes,
-        conversions=counted["conversions"],  # type: ignore[arg-type]  # whole floats become integers
-        nulls=counted.get("nulls", np.zeros(n_rows)),  # type: ignore[arg-type]
-        value_usd_micros=micros(names["value"] or "value", counted.get("value", np.zeros(n_rows))),
+        conversions=conversions,
+        nulls=_counts(*column["nulls"]) if "nulls" in column else np.zeros_like(conversions),
+        value_usd_micros=micros("value", usd),
     )
 
 
-def _encode(name: str, paths: list[str], separator: str) -> tuple[Ints, Codes, tuple[str, ...]]:
+def _counts(name: str, cells: Cells) -> Ints:
+    counts = numbers(name, cells, 0.0)
+    whole = (counts == np.rint(counts)) & (counts < MOST_COUNTED)
+    require(name, cells, whole, "must be whole numbers below 2^53")
+    return counts.astype(np.int64)
+
+
+def _encode(name: str, cells: Cells, separator: str) -> tuple[Ints, Codes, tuple[str, ...]]:
     """Offsets, codes and the channels' names in alphabetical order."""
-    split = [path.split(separator) if path else [] for path in paths]
+    split = [path.split(separator) if path else [] for path in texts(name, cells, empty=True)]
     offsets = np.zeros(len(split) + 1, np.int64)
     np.cumsum([len(path) for path in split], out=offsets[1:])
     raw = list(itertools.chain.from_iterable(split))
     spellings = {spelling: spelling.strip() for spelling in set(raw)}  # blanks around a name vary
     if "" in spellings.values():
-        line = next(i for i, path in enumerate(split) if any(not each.strip() for each in path))
-        allowed = f"must have a name between each two {separator!r}"
-        raise BadInput(f"{name} in line {line + 2}", paths[line], allowed, "Name that channel.")
+        named = np.array([all(each.strip() for each in path) for path in split])
+        require(name, cells, named, f"must have a name between each two {separator!r}", "Name that channel.")
     channels = tuple(sorted(set(spellings.values())))
     code = {channel: i for i, channel in enumerate(channels)}
     codes = {spelling: code[channel] for spelling, channel in spellings.items()}

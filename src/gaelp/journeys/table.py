@@ -21,7 +21,10 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Codes = NDArray[np.int32]
 
-_MOST_COUNTED = 2**53  # sums of counts are taken in floats
+MOST_COUNTED = 2**53
+"""Counts add up to less than this: their sums are taken in floats."""
+MOST_USD = 9.2e12
+"""Most that micros of 64 bits hold."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -183,9 +186,9 @@ class JourneyTable:
     def _check_counts(self) -> None:
         for name in ("conversions", "nulls"):
             counts = getattr(self, name)
-            _refuse(name, counts, (counts >= 0) & (counts < _MOST_COUNTED), "counts must be at least 0")
+            _refuse(name, counts, (counts >= 0) & (counts < MOST_COUNTED), "counts must be at least 0")
         sums = self.conversions.sum(dtype=np.float64) + self.nulls.sum(dtype=np.float64)
-        if sums >= _MOST_COUNTED:
+        if sums >= MOST_COUNTED:
             raise BadInput("conversions", sums, "must add up to less than 2^53", "Check the counts.")
         _refuse("value_usd_micros", self.value_usd_micros, self.value_usd_micros >= 0, "must be at least 0")
         paid_for = (self.conversions > 0) | (self.value_usd_micros == 0)
@@ -260,10 +263,13 @@ def micros(name: str, usd: ArrayLike) -> Ints:
 
     Args:
         name: what the amounts are called in an error.
-        usd: (n,) amounts in USD, finite and within 9.2e12.
+        usd: (n,) amounts in USD, finite and within `MOST_USD`.
+
+    Raises:
+        BadInput: an amount is not.
     """
     amount = np.asarray(usd, np.float64)
-    _refuse(name, amount, np.abs(amount) < 9.2e12, "must be a finite amount within 9.2e12 USD")
+    _refuse(name, amount, np.abs(amount) <= MOST_USD, f"must be a finite amount within {MOST_USD:g} USD")
     return np.rint(amount * 1e6).astype(np.int64)
 
 

@@ -20,6 +20,7 @@ from gaelp.measurement.attribution.credits import (
     Settings,
     Unanswerable,
 )
+from gaelp.measurement.checks import check_shares
 
 MODELS: Mapping[str, Prepare] = {
     **{
@@ -107,8 +108,7 @@ def attribute(
     settings = settings or Settings()
     for name in models or ():
         require_known("model", name, MODELS)
-    if not 0 < level < 1:
-        raise BadInput("level", level, "must lie between 0 and 1, both excluded", "Use 0.95 for 95 %.")
+    check_shares(level=level)
     if n_bootstrap < 0 or n_bootstrap == 1:
         raise BadInput("n_bootstrap", n_bootstrap, "must be 0 or at least 2", "Use 200 for rough intervals.")
     if BASELINE in table.channels:

@@ -13,11 +13,14 @@ from scipy.special import ndtr, ndtri
 from scipy.stats import chisquare, ttest_ind
 
 from gaelp.core.errors import BadInput
+from gaelp.measurement.checks import check_shares
 
 Floats = NDArray[np.float64]
 
 SRM_ALPHA = 0.001
 """Under this p-value the groups are not as they were dealt, and no other figure can be trusted."""
+MOST_TRIALS = 1e13
+"""No experiment is planned, or was run, beyond this."""
 
 
 class Counts(NamedTuple):
@@ -50,10 +53,10 @@ def checked_counts(name: str, counts: Sequence[float]) -> Counts:
         counts: trials and successes.
 
     Raises:
-        BadInput: if they are not whole numbers with 0 <= successes <= trials and at least one trial.
+        BadInput: if they are not whole numbers with 0 <= successes <= trials, 1 <= trials <= `MOST_TRIALS`.
     """
     allowed = "must be TRIALS,SUCCESSES, whole numbers, at least one trial, no more successes than trials"
-    whole = len(counts) == 2 and all(np.isfinite(c) and float(c).is_integer() for c in counts)
+    whole = len(counts) == 2 and all(abs(c) <= MOST_TRIALS and float(c).is_integer() for c in counts)
     if not whole or not 0 <= counts[1] <= counts[0] or counts[0] < 1:
         raise BadInput(name, list(counts), allowed, f"Write it like --{name} 10000,310.")
     return Counts(int(counts[0]), int(counts[1]))
@@ -75,7 +78,7 @@ def two_proportions(control: Counts, treatment: Counts, level: float = 0.95) -> 
     >>> round(found.value, 4), round(found.low, 4), round(found.high, 4)
     (0.2, 0.0524, 0.3339)
     """
-    _check_level(level)
+    check_shares(level=level)
     control, treatment = checked_counts("control", control), checked_counts("treatment", treatment)
     gap = treatment.rate - control.rate
     pooled = (control.successes + treatment.successes) / (control.trials + treatment.trials)
@@ -99,12 +102,12 @@ def lift(control: Counts, treatment: Counts, level: float = 0.95) -> tuple[float
     >>> [round(figure, 3) for figure in lift(Counts(1000, 100), Counts(1000, 120))]
     [0.2, -0.066, 0.542]
     """
-    _check_level(level)
+    check_shares(level=level)
     if not control.successes or not treatment.successes:
         return None
     ratio = treatment.rate / control.rate
     error = np.sqrt(sum(1 / arm.successes - 1 / arm.trials for arm in (control, treatment)))
-    reach = float(np.exp(ndtri(0.5 + level / 2) * error))
+    reach = float(np.exp(-ndtri((1 - level) / 2) * error))
     return ratio - 1, ratio / reach - 1, ratio * reach - 1
 
 
@@ -122,7 +125,7 @@ def welch(control: ArrayLike, treatment: ArrayLike, level: float = 0.95) -> Diff
     >>> found.value, round(found.statistic, 3), round(found.p_value, 3)
     (2.5, 1.987, 0.105)
     """
-    _check_level(level)
+    check_shares(level=level)
     arms = {"control": np.asarray(control, float), "treatment": np.asarray(treatment, float)}
     for name, values in arms.items():
         wrong = values[~np.isfinite(values)]
@@ -160,13 +163,8 @@ def sample_ratio_mismatch(counts: Sequence[int], shares: Sequence[float] | None 
 
 
 def _wilson(arm: Counts, level: float) -> tuple[float, float]:
-    z = float(ndtri(0.5 + level / 2))
+    z = float(-ndtri((1 - level) / 2))
     n, p = arm.trials, arm.rate
     middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     reach = z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
     return float(middle - reach), float(middle + reach)
-
-
-def _check_level(level: float) -> None:
-    if not 0 < level < 1:
-        raise BadInput("level", level, "must lie between 0 and 1, both excluded", "Use 0.95 for 95 %.")

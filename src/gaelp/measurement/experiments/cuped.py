@@ -50,7 +50,7 @@ def cuped(response: ArrayLike, covariates: ArrayLike) -> Adjusted:
         raise BadInput("covariates", shapes, "must be one row a unit, at least two", "Pass the same units.")
     if not (np.isfinite(y).all() and np.isfinite(x).all()):
         raise BadInput("covariates", "NaN or infinity", "must be finite", "Give 0 to units not seen before.")
-    if not (np.ptp(y) > 0 and (np.ptp(x, axis=0) > 0).all()):
+    if not (y.var() > 0 and (x.var(axis=0) > 0).all()):
         raise BadInput("covariates", "a constant", "must vary, and so must the response", "Leave it out.")
     centred = x - x.mean(axis=0)
     slope = np.linalg.lstsq(centred, y - y.mean(), rcond=None)[0]

@@ -25,7 +25,8 @@ from scipy.stats import t as student
 
 from gaelp.core.errors import BadInput
 from gaelp.core.names import require_known
-from gaelp.measurement.experiments.table import Floats, Texts
+from gaelp.journeys.columns import Floats, Texts
+from gaelp.measurement.checks import check_shares
 
 Days = NDArray[np.datetime64]
 LEAST_PRE = 7
@@ -71,7 +72,7 @@ def window(name: str, text: str) -> Window:
 
     Args:
         name: of the option, for errors.
-        text: FROM:TO, two days.
+        text: FROM:TO, two days like 2015-01-05 or 20150105.
 
     Raises:
         BadInput: if it is not that, or ends before it begins.
@@ -170,8 +171,7 @@ def geo_lift(
     Raises:
         BadInput: if windows overlap, days in them are missing, a group is empty, or nothing was spent.
     """
-    if not 0 < level < 1:
-        raise BadInput("level", level, "must lie between 0 and 1, both excluded", "Use 0.95 for 95 %.")
+    check_shares(level=level)
     before, during = _inside("pre", pre, table.days), _inside("test", test, table.days)
     if pre.last >= test.first:
         raise BadInput(
@@ -199,7 +199,9 @@ def geo_lift(
     for row in dealt:
         row[rng.choice(chosen.size, int(chosen.sum()), replace=False)] = True
     placebo = _effect(dealt, table.response, before, during)
-    as_far = np.abs(placebo.value / placebo.error) >= np.abs(response.value / response.error)
+    as_far = (
+        np.abs(placebo.value) * response.error >= np.abs(response.value) * placebo.error
+    )  # either may be 0
     reach = float(student.ppf(0.5 + level / 2, response.freedom)) * float(response.error[0])
     value, seen = float(response.value[0]), table.response[chosen][:, during].sum()
     return {

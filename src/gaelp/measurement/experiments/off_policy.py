@@ -17,24 +17,48 @@ Source: Horvitz & Thompson, JASA 47 (1952); Swaminathan & Joachims, NeurIPS 2015
 2011; Kong, Liu & Wong, JASA 89 (1994) (effective sample size).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
 from gaelp.core.errors import BadInput
-from gaelp.measurement.experiments.table import Floats, Texts
+from gaelp.journeys.columns import Floats, Texts
+from gaelp.measurement.checks import check_shares
 
 LEAST_EFFECTIVE = 100.0
 """Effective rows under which an estimate is refused."""
 _FOLDS = 5
 _PSEUDO_ROWS = 10.0  # of the overall mean, for each action and context
 _SUMS_TO_ONE = 1e-6
+_LEAST_PROPENSITY = 1e-100  # smaller ones are no chances, and their inverses no numbers
 
 Target = Mapping[tuple[str, str], float]
 """Chance of each (context, action); a context is its columns joined by `|`, empty where there are none."""
+
+
+PROPENSITY = (
+    "must be above 0 and at most 1",
+    "Log the chance with which each choice was made; it cannot be had afterwards.",
+)
+"""What an error says of another propensity: what is allowed, and what to do."""
+
+
+def is_propensity(chance: Floats) -> NDArray[np.bool_]:
+    """Which numbers can be the chance of a choice that was made, any shape."""
+    return (chance > _LEAST_PROPENSITY) & (chance <= 1)
+
+
+def joined(columns: Sequence[Sequence[str]], n_rows: int) -> Texts:
+    """(n_rows,) contexts of a target: the texts of several columns, (n_rows,) each, with `|` between them.
+
+    >>> joined([["top", "low"], ["mobile", "mobile"]], 2).tolist(), joined([], 2).tolist()
+    (['top|mobile', 'low|mobile'], ['', ''])
+    """
+    rows = ["|".join(row) for row in zip(*columns, strict=True)]
+    return np.array(rows if columns else [""] * n_rows, np.str_)
 
 
 def uniform_target(context: Texts, action: Texts) -> dict[tuple[str, str], float]:
@@ -95,8 +119,9 @@ def off_policy(
         "n", "n_actions", "refused", "reason"}.
 
     Raises:
-        BadInput: if a column cannot be, or the target lacks a logged context.
+        BadInput: if a column or the level cannot be, or the target lacks a logged context.
     """
+    check_shares(level=level)
     r, e, a, c = _checked(reward, propensity, action, context)
     actions, a_code = np.unique(a, return_inverse=True)
     contexts, c_code = np.unique(c, return_inverse=True)
@@ -106,15 +131,16 @@ def off_policy(
             raise BadInput("target", name, "must tell each context logged", "Add rows for it.")
     chance = np.array([[target.get((str(k), str(v)), 0.0) for v in actions] for k in contexts])
     w = chance[c_code, a_code] / e
-    n, total, squares = r.size, float(w.sum()), float((w**2).sum())
-    effective = total**2 / squares if squares > 0 else 0.0
+    n, total, largest = r.size, float(w.sum()), float(w.max())
+    shares = w / (largest or 1.0)  # of the largest: squares stay finite
+    effective = float(shares.sum() ** 2 / max((shares**2).sum(), 1.0))
     result: dict[str, Any] = {
         "ips": None,
         "snips": None,
         "dr": None,
         "intervals": None,
         "effective_sample_size": effective,
-        "max_weight": float(w.max()),
+        "max_weight": largest,
         "mean_weight": total / n,
         "logged": float(r.mean()),
         "n": n,
@@ -179,12 +205,7 @@ def _checked(
     wrong = np.flatnonzero(~np.isfinite(r))
     if wrong.size:
         raise BadInput(f"reward[{wrong[0]}]", r[wrong[0]], "must be finite", "Mend that row.")
-    wrong = np.flatnonzero(~((e > 0) & (e <= 1)))
+    wrong = np.flatnonzero(~is_propensity(e))
     if wrong.size:
-        raise BadInput(
-            f"propensity[{wrong[0]}]",
-            e[wrong[0]],
-            "must be above 0 and at most 1",
-            "Log the chance with which each choice was made; it cannot be had afterwards.",
-        )
+        raise BadInput(f"propensity[{wrong[0]}]", e[wrong[0]], *PROPENSITY)
     return r, e, a, c

@@ -17,13 +17,14 @@ from math import ceil
 import numpy as np
 from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
-from scipy.stats import nct
+from scipy.stats import chi2, nct
 from scipy.stats import t as student
 
 from gaelp.core.errors import BadInput
+from gaelp.measurement.checks import check_shares
+from gaelp.measurement.experiments.ab import MOST_TRIALS
 
-MOST_TRIALS = 1e13
-"""No experiment is planned beyond this."""
+_NO_CHANCE = 38.0  # deviations that a normal law never strays by
 Power = Callable[[float], float]
 """From trials in both arms together to power."""
 
@@ -42,7 +43,7 @@ def power_of_rates(
     >>> round(power_of_rates(0.50, 0.75, 100), 3)
     0.74
     """
-    _check_shares(base=base, changed=changed, treated_share=treated_share, alpha=alpha)
+    check_shares(base=base, changed=changed, treated_share=treated_share, alpha=alpha)
     n1 = trials * treated_share
     n0 = trials - n1
     pooled = (n0 * base + n1 * changed) / trials
@@ -63,14 +64,17 @@ def power_of_means(
     >>> round(power_of_means(1.0, 1.0, 40), 7)
     0.8689528
     """
-    _check_shares(treated_share=treated_share, alpha=alpha)
+    check_shares(treated_share=treated_share, alpha=alpha)
     if not (np.isfinite(deviation) and deviation > 0):
         raise BadInput("deviation", deviation, "must be finite and above 0", "Measure it on past data.")
     freedom = max(trials - 2.0, 1e-9)
-    shift = abs(effect) / (
-        deviation * np.sqrt(1 / (trials * treated_share) + 1 / (trials * (1 - treated_share)))
+    shift = (
+        abs(effect) / deviation / np.sqrt(1 / (trials * treated_share) + 1 / (trials * (1 - treated_share)))
     )
-    return float(nct.sf(student.ppf(1 - alpha / 2, freedom), freedom, shift))
+    needed = student.isf(alpha / 2, freedom)
+    if shift > _NO_CHANCE:  # the law of the deviation alone decides; `nct` knows no such shifts
+        return float(chi2.cdf(freedom * min(shift / needed, 1e100) ** 2, freedom))
+    return float(nct.sf(needed, freedom, shift))
 
 
 def trials_for(power_at: Power, power: float = 0.8) -> float | None:
@@ -79,7 +83,7 @@ def trials_for(power_at: Power, power: float = 0.8) -> float | None:
     >>> round(trials_for(lambda n: power_of_rates(0.50, 0.75, n), 0.9) / 2, 1)
     76.7
     """
-    _check_shares(power=power)
+    check_shares(power=power)
     few, many = 4.0, MOST_TRIALS
     if power_at(few) >= power:
         return few
@@ -98,15 +102,16 @@ def days_for(trials: float, daily: float) -> int:
     >>> days_for(106_000, 5_000)
     22
     """
-    if not (np.isfinite(daily) and daily > 0):
-        raise BadInput("daily", daily, "must be finite and above 0", "Give the trials of both arms in a day.")
+    if not 1e-6 <= daily < np.inf:
+        allowed = "must be at least 0.000001 and finite"
+        raise BadInput("daily", daily, allowed, "Give the trials of both arms in a day.")
     return ceil(trials / daily)
 
 
 def detectable(
     power_of: Callable[[float], float], low: float, high: float, power: float = 0.8
 ) -> float | None:
-    """The smallest effect in (low, high) that is shown with a power; None where none is.
+    """The smallest effect from `low` to `high` that is shown with a power; None where none is.
 
     Args:
         power_of: power by effect, rising.
@@ -116,13 +121,9 @@ def detectable(
     >>> round(0.5 + detectable(lambda d: power_of_rates(0.5, 0.5 + d, 100), 1e-9, 0.4999, 0.9), 4)
     0.8026
     """
-    _check_shares(power=power)
+    check_shares(power=power)
     if power_of(high) < power:
         return None
+    if power_of(low) >= power:
+        return low
     return float(brentq(lambda effect: power_of(effect) - power, low, high, xtol=1e-12))
-
-
-def _check_shares(**values: float) -> None:
-    for name, value in values.items():
-        if not 0 < value < 1:
-            raise BadInput(name, value, "must lie between 0 and 1, both excluded", "Write 5 % as 0.05.")

@@ -8,7 +8,10 @@ from numpy.typing import ArrayLike
 
 from gaelp.core.errors import BadInput
 from gaelp.core.names import require_known
+from gaelp.journeys.columns import Texts
+from gaelp.measurement.checks import check_shares
 from gaelp.measurement.experiments.ab import (
+    MOST_TRIALS,
     SRM_ALPHA,
     Counts,
     lift,
@@ -25,7 +28,6 @@ from gaelp.measurement.experiments.power import (
     trials_for,
 )
 from gaelp.measurement.experiments.sequential import watch
-from gaelp.measurement.experiments.table import Texts
 
 
 def rates_report(
@@ -152,7 +154,7 @@ def power_report(
     lift: float | None = None,
     effect: float | None = None,
     deviation: float | None = None,
-    variance_ratio: float = 1.0,
+    variance_ratio: float | None = None,
     trials: float | None = None,
     power: float = 0.8,
     alpha: float = 0.05,
@@ -164,44 +166,56 @@ def power_report(
     Args:
         base, lift: a rate and its relative change; or
         effect, deviation: a mean's change, and the deviation of a unit.
-        variance_ratio: of means, what CUPED leaves.
+        variance_ratio: of means, what CUPED leaves of the variance; None: all.
         trials: in both arms together; None asks for them.
         power, alpha, treated_share: of the test.
         daily: trials a day; None leaves the days out.
 
     Raises:
-        BadInput: if it is neither a rate nor a mean, or a figure cannot be.
+        BadInput: if it is neither a rate nor a mean, or both, or a figure cannot be.
 
     >>> found = power_report(base=0.03, lift=0.1, daily=5_000)
     >>> found["trials_treatment"], found["days"]
     (53211, 22)
     """
     if (base is None) == (deviation is None):
-        raise BadInput("base", base, "must be given, or else a deviation", "Give --base, or --deviation.")
-    asked = lift if base is not None else effect
-    name = "lift" if base is not None else "effect"
+        allowed = "must be given, or else a deviation, and not both"
+        raise BadInput("base", base, allowed, "Give --base, or --deviation.")
+    rate = base is not None
+    asked, name = (lift, "lift") if rate else (effect, "effect")
+    beside = {"effect": effect, "variance_ratio": variance_ratio} if rate else {"lift": lift}
+    for other, value in beside.items():
+        if value is not None:
+            allowed = f"must be left out with a {'base' if rate else 'deviation'}"
+            raise BadInput(other, value, allowed, f"Give --{name}, or leave it out too and give --trials.")
+    check_shares(power=power, alpha=alpha, treated_share=treated_share)
+    if base is not None:
+        check_shares(base=base)
     if asked is None and trials is None:
         raise BadInput(name, None, "must be given, or else trials", f"Give --{name} or --trials.")
     if asked is not None and not (np.isfinite(asked) and asked != 0):
         raise BadInput(name, asked, "must be finite and not 0", "Give the smallest effect of interest.")
-    if not 0 < variance_ratio <= 1:
-        raise BadInput(
-            "variance_ratio", variance_ratio, "must be above 0 and at most 1", "1 is without CUPED."
-        )
-    if trials is not None and not (np.isfinite(trials) and trials >= 4):
-        raise BadInput("trials", trials, "must be finite and at least 4", "Count both arms together.")
+    if base is not None and lift is not None and not 0 < base * (1 + lift) < 1:
+        allowed = f"must leave a rate between 0 and 1: above -1 and below {1 / base - 1:g}"
+        raise BadInput("lift", lift, allowed, "Write 5 % as 0.05.")
+    if variance_ratio is not None and not 0 < variance_ratio <= 1:
+        allowed = "must be above 0 and at most 1"
+        raise BadInput("variance_ratio", variance_ratio, allowed, "1 is without CUPED.")
+    if trials is not None and not 4 <= trials <= MOST_TRIALS:
+        allowed = f"must be from 4 to {MOST_TRIALS:g}"
+        raise BadInput("trials", trials, allowed, "Count both arms together.")
+    spread = (deviation or 0.0) * float(np.sqrt(1.0 if variance_ratio is None else variance_ratio))
 
     def power_at(size: float, n: float) -> float:
         if base is not None:
             return power_of_rates(base, base * (1 + size), n, treated_share, alpha)
-        spread = (deviation or 0.0) * float(np.sqrt(variance_ratio))
         return power_of_means(size, spread, n, treated_share, alpha)
 
     reached, seen = power, None
     if trials is None:
         trials = trials_for(lambda n: power_at(asked or 0.0, n), power)
     else:
-        top = (1 - base) / base * 0.999999 if base is not None else 1e3 * (deviation or 0.0)
+        top = (1 - base) / base * 0.999999 if base is not None else 1e3 * spread
         n = trials
         seen = detectable(lambda size: power_at(size, n), 1e-9 * top, top, power)
         reached = power_at(asked, trials) if asked is not None else power
@@ -222,10 +236,7 @@ def power_report(
 
 
 def _dealt(control: int, treatment: int, treated_share: float) -> dict[str, Any]:
-    if not 0 < treated_share < 1:
-        raise BadInput(
-            "treated_share", treated_share, "must lie between 0 and 1, both excluded", "0.5 is half."
-        )
+    check_shares(treated_share=treated_share)
     p_value = sample_ratio_mismatch([control, treatment], [1 - treated_share, treated_share])
     return {"srm_p_value": p_value, "trusted": bool(p_value >= SRM_ALPHA)}
 

@@ -25,6 +25,7 @@ from numpy.typing import ArrayLike
 from scipy.special import lambertw
 
 from gaelp.core.errors import BadInput
+from gaelp.measurement.checks import check_shares
 from gaelp.measurement.experiments.ab import Counts, Floats, checked_counts
 
 LEAST_EVENTS = 5
@@ -75,7 +76,7 @@ def best_tau(variance: float, alpha: float = 0.05) -> float:
     >>> bool(half_width(1e-4, narrowest) < min(half_width(1e-4, narrowest * f) for f in (0.9, 1.1)))
     True
     """
-    _check(alpha=alpha)
+    check_shares(alpha=alpha)
     return float(np.sqrt(variance * (-1.0 - lambertw(-(alpha**2) / np.e, k=-1).real)))
 
 
@@ -91,7 +92,8 @@ def confidence_sequence(values: ArrayLike, rho: float, alpha: float = 0.05) -> t
         low, high: (..., n); infinite before `LEAST_VALUES`, or 25 skewness^2 if that is more: for fewer a
         mean is not near enough to normal (Cochran, Sampling Techniques, 3rd ed., 1977, section 2.15).
     """
-    _check(alpha=alpha, tau=rho)
+    check_shares(alpha=alpha)
+    _check_tau(rho)
     values = np.asarray(values, float)
     shifted = values - values[..., :1]
     n = np.arange(1, values.shape[-1] + 1)
@@ -121,7 +123,8 @@ def watch(control: Sequence[Counts], treatment: Sequence[Counts], tau: float, al
     >>> looks.p_value.round(4).tolist(), looks.stopped
     ([1.0, 0.0003], 1)
     """
-    _check(alpha=alpha, tau=tau)
+    check_shares(alpha=alpha)
+    _check_tau(tau)
     arms = {"control": control, "treatment": treatment}
     if len(control) != len(treatment) or not len(control):
         given, allowed = (len(control), len(treatment)), "must be as many for control as for treatment"
@@ -168,8 +171,6 @@ def watch_counts(trials: Floats, successes: Floats, tau: float, alpha: float = 0
     )
 
 
-def _check(*, alpha: float, tau: float = 1.0) -> None:
-    if not 0 < alpha < 1:
-        raise BadInput("alpha", alpha, "must lie between 0 and 1, both excluded", "0.05 is usual.")
-    if not (np.isfinite(tau) and tau > 0):
+def _check_tau(tau: float) -> None:
+    if not (np.isfinite(tau) and tau**2 > 0):
         raise BadInput("tau", tau, "must be finite and above 0", "Give the smallest effect of interest.")

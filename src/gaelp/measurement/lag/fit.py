@@ -13,6 +13,7 @@ from scipy.stats import chi2
 
 from gaelp.core.errors import BadInput
 from gaelp.core.names import require_known
+from gaelp.measurement.checks import check_shares
 from gaelp.measurement.lag.climb import CERTAIN, at_limit, climb, covariance, rows_of
 from gaelp.measurement.lag.curve import checked
 from gaelp.measurement.lag.likelihood import (
@@ -102,7 +103,7 @@ class LagFit:
         return rng.multivariate_normal(self.theta, self.covariance, size=n_draws, method="eigh")
 
     def timeout(self, left: float = 0.05, horizon: float | None = None) -> float:
-        """Age after which at most the share `left` of conversions is still to come.
+        """Age after which at most the share `left` of conversions is still to come; inf where that is never.
 
         Args:
             left: of those that ever come, or come within the horizon; between 0 and 1.
@@ -111,11 +112,20 @@ class LagFit:
         Raises:
             BadInput: if `left` is no share.
         """
-        if not 0 < left < 1:
-            raise BadInput("left", left, "must lie between 0 and 1, both excluded", "Use 0.05 for 5 %.")
+        check_shares(left=left)
         wanted = (1 - left) * (1.0 if horizon is None else float(self.arrived(horizon)))
-        top = 50.0 if horizon is None else float(np.log(horizon))
-        return float(np.exp(brentq(lambda x: float(self.arrived(np.exp(x))) - wanted, -50.0, top)))
+        with np.errstate(divide="ignore", over="ignore"):  # no time, or never
+            z = np.log(-np.log1p(-wanted)) if self.shape.law is EXTREME_VALUE else ndtri(wanted)
+            laws = [self.shape.location(k) for k in range(self.shape.n_laws)]
+            ends = [float(self.theta[law.start] + np.exp(self.theta[law.stop]) * z) for law in laws]
+            low, high = min(ends), max(ends)  # a mixture's quantile lies between those of its laws
+
+            def beyond(log_age: float) -> float:
+                return float(self.arrived(np.exp(log_age))) - wanted
+
+            if beyond(low) < 0 < beyond(high):
+                low = brentq(beyond, low, high)
+            return float(np.exp(low))
 
     def figures(self, level: float = 0.95) -> dict[str, Any]:
         """Parameters by name, their intervals, `loglik` and `aic`; with covariates also `coefficients`."""

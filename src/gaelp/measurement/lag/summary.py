@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gaelp.core.errors import BadInput
+from gaelp.measurement.checks import check_shares
 from gaelp.measurement.lag.curve import SurvivalCurve, checked, kaplan_meier, log_rank
 from gaelp.measurement.lag.fit import FAMILIES, Column, LagFit, fit_lag, likelihood_ratio
 from gaelp.measurement.lag.likelihood import Floats
@@ -38,7 +39,8 @@ def lag_summary(
         duration: (n,) time to the conversion, or watched without one; >= 0.
         event: (n,) 1 where the conversion was seen, 0 where it was not (yet).
         at: times at which the curve is told; none takes those of the conversions.
-        horizon: conversions later than that do not count; also where the restricted mean ends.
+        horizon: conversions later than that do not count, for no figure: every click is taken to have been
+            watched until then at most. Also where the restricted mean ends.
         covariates: {name: (n,) numbers or text}.
         cohort: (n,) labels; the nowcast is made for each.
         level: of intervals.
@@ -55,10 +57,13 @@ def lag_summary(
         BadInput: for rows, times or covariates that cannot be.
     """
     duration, seen = checked(duration, event)
+    check_shares(level=level)
     if any(not (np.isfinite(time) and time >= 0) for time in at):
         raise BadInput("at", list(at), "must be finite times of at least 0", "Write them like 7,14,30.")
     if horizon is not None and not (np.isfinite(horizon) and horizon > 0):
         raise BadInput("horizon", horizon, "must be finite and above 0", "Give the platform's window.")
+    if horizon is not None:  # every click is watched until then at most
+        duration, seen = np.minimum(duration, horizon), seen & (duration <= horizon)
     notes: list[str] = []
     found, fits = _told(duration, seen, at, horizon, level, notes)
     curable = [fits[name] for name in fits if FAMILIES[name].cure]
