@@ -4,11 +4,15 @@ import json
 import re
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from gaelp.core.errors import GaelpError
 from gaelp.learning import static_lines
 from gaelp.market.file import load
+from gaelp.market.market import World
+from gaelp.worlds.splits import split_worlds
 
 from .conftest import Gaelp
 
@@ -56,6 +60,27 @@ def test_the_demo_keeps_a_run_and_prints_its_leaderboard(
         *("line_oracle", "informed"),
     }
     assert again.json["seconds"] > 0
+
+
+def test_the_seed_names_the_validation_worlds_too(
+    gaelp: Gaelp, market_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged = []
+
+    def stop(worlds: list[World], *_: object, **__: object) -> None:
+        judged.append(worlds)
+        raise GaelpError("seen enough")
+
+    monkeypatch.setattr("gaelp.evaluation.judge.judge", stop)
+    compiled = SimpleNamespace(wait=lambda: 0)  # nothing flies, so no yardstick is compiled
+    monkeypatch.setattr("gaelp.cli.demo._compile_yardsticks", lambda market: compiled)
+    for seed in (3, 4):
+        ran = gaelp("demo", "--market", market_file, *TINY, "--out", tmp_path / "run", "--seed", seed)
+        assert ran.code == 1 and "seen enough" in ran.err
+        assert [world.seed for world in judged[-1]] == [
+            world.seed for world in split_worlds(load(market_file), "validation", 2, seed)
+        ]
+    assert judged[0][0].seed != judged[1][0].seed
 
 
 def test_the_demo_says_whether_its_pacing_is_tuned(gaelp: Gaelp, market_file: Path, tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """`gaelp evaluate`: policies on the same worlds."""
 
 import json
+import shlex
 from pathlib import Path
 
+import gymnasium
 import pytest
 
 from gaelp.core.files import sha256_of
@@ -110,9 +112,52 @@ def test_the_test_split_stays_sealed_without_the_word_and_is_logged_with_it(
     ran = gaelp(*opening)
     assert ran.json["split"] == "test" and "docs/log.md" in ran.err
     assert ran.json["notice"] in log.read_text() and "opening 1" in ran.json["notice"]
+    assert "gaelp evaluate fixed --market" in ran.json["notice"]
+    for told in (ran.json["notice"], (tmp_path / "run" / "report.html").read_text()):
+        assert "--split test --worlds 2" in told and "--seed" not in told and "--yes-open-test" in told
     too_many = gaelp(
         "evaluate", "fixed", "--market", market, "--split", "test", "--worlds", "3", "--yes-open-test"
     )
     assert too_many.code == 2 and "must be at most 2" in too_many.err
     refused = gaelp("evaluate", "no_such", "--market", market, "--split", "test", "--yes-open-test")
     assert refused.code == 2 and log.read_text().count("opening") == 1
+
+
+def test_the_command_that_is_printed_makes_the_same_figures(
+    gaelp: Gaelp, market_file: Path, tmp_path: Path
+) -> None:
+    market = tmp_path / "a folder" / market_file.name
+    market.parent.mkdir()
+    market.write_bytes(market_file.read_bytes())
+    command = ("evaluate", "fixed", "--market", market, *SMALL, "--daily-budget-usd", "3", "--seed", "2")
+    first = gaelp(*command, "--markdown").out
+    printed = shlex.split(first.rsplit("`", 2)[1])
+    assert printed[:2] == ["gaelp", "evaluate"] and str(market) in printed
+    assert gaelp(*printed[1:], "--markdown").out == first
+
+
+def test_a_policy_named_twice_is_refused(gaelp: Gaelp, market_file: Path) -> None:
+    ran = gaelp("evaluate", "pacing", "fixed", "pacing", "--market", market_file)
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert "`policies` was 'pacing'; must be named once. Leave the others out" in ran.err
+
+
+def test_a_saved_model_is_named_by_its_digest_and_a_broken_one_is_bad_input(
+    gaelp: Gaelp, market_file: Path, tmp_path: Path
+) -> None:
+    from stable_baselines3 import PPO  # here, as it brings torch
+
+    env = gymnasium.make("gaelp/Campaign-v0", market=market_file, users=100, days=1)
+    path = tmp_path / "mine.zip"
+    PPO("MlpPolicy", env, n_steps=8, batch_size=8, device="cpu").save(path)
+    command = ("evaluate", path, "pacing", "--market", market_file, *SMALL)
+    found = gaelp(*command, "--json", "--out", tmp_path / "run").json
+    assert found["model_sha256"] == {"mine": sha256_of(path)}
+    told = f"mine is the file of SHA-256 {sha256_of(path)}."
+    assert told in (tmp_path / "run" / "report.html").read_text()
+    assert told in gaelp(*command, "--markdown").out
+    path.write_bytes(path.read_bytes()[:9_000])
+    for broken in (command, ("plan", "proof", "--policy", path, "--market", market_file)):
+        ran = gaelp(*broken)
+        assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+        assert ran.err.startswith("error: `policy` was") and "Traceback" not in ran.err

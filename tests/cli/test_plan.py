@@ -46,10 +46,10 @@ def test_what_cannot_be_proven_is_said_plainly(gaelp: Gaelp, market_file: Path) 
 
 def test_the_budget_is_the_accounts(gaelp: Gaelp, market_file: Path) -> None:
     command = ("plan", "proof", "--market", market_file, "--policy", "fixed", *SMALL, "--json")
-    usual, twice = gaelp(*command).json, gaelp(*command, "--daily-budget-usd", "250").json
-    spend = [found["rates"]["spend_usd_per_person_day"]["mean"] for found in (usual, twice)]
+    usual, half = gaelp(*command).json, gaelp(*command, "--account-budget-usd", "250").json
+    spend = [found["rates"]["spend_usd_per_person_day"]["mean"] for found in (usual, half)]
     assert spend[0] * 80_000 == pytest.approx(500.0, rel=0.05) and spend[1] < 0.7 * spend[0]
-    assert twice["account"]["daily_budget_usd"] == 250.0
+    assert half["account"]["daily_budget_usd"] == 250.0 and half["model_sha256"] is None
 
 
 def test_scenarios_are_answered_in_words_and_json(gaelp: Gaelp, market_file: Path) -> None:
@@ -89,7 +89,9 @@ CASES = {
     "a true CAC below nothing": (["proof", "--true-cac", "-1"], "`true_cac` was -1.0"),
     "an endless wait": (["proof", "--wait-days", "731"], "`wait_days` was 731; must be from 0 to 730"),
     "days before in the future": (["proof", "--pre-days", "-1"], "`pre_days` was -1"),
-    "an account without end": (["proof", "--daily-budget-usd", "inf"], "`daily_budget_usd` was inf"),
+    "an account without end": (["proof", "--account-budget-usd", "inf"], "`account_budget_usd` was inf"),
+    "an account below nothing": (["scenario", "--account-budget-usd", "-1"], "`account_budget_usd` was -1.0"),
+    "a panel's budget": (["proof", "--daily-budget-usd", "50"], "--daily-budget-usd"),
     "nobody": (["proof", "--users", "0"], "`users` was 0"),
     "an unknown policy": (["proof", "--policy", "pacng"], "Did you mean 'pacing'?"),
     "a yardstick": (["proof", "--policy", "line_oracle"], "must be one that could be flown"),
@@ -116,5 +118,14 @@ def test_bad_input_is_one_line_and_exit_code_2(gaelp: Gaelp, case: str, market_f
 def test_help_names_every_option(gaelp: Gaelp, command: str) -> None:
     shown = gaelp("plan", command, "--help")
     assert shown.code == 0
-    for option in ("--market", "--policy", "--worlds", "--users", "--days", "--seed", "--json"):
+    for option in (
+        "--account-budget-usd",
+        "--market",
+        "--policy",
+        "--worlds",
+        "--users",
+        "--days",
+        "--seed",
+        "--json",
+    ):
         assert option in shown.out

@@ -38,6 +38,10 @@ def test_a_trained_checkpoint_can_be_flown_and_resumed(
         (["--split", "test"], "--split"),
         (["--market", "markets/none.toml"], "must be a readable market file"),
         (["--resume"], "Name the run's folder with --out."),
+        (["--agent", "baselines", "--epochs", "1"], "`epochs` was 1; is not for baselines"),
+        (["--agent", "baselines", "--minutes", "1"], "`minutes` was 1.0; is not for baselines"),
+        (["--agent", "baselines", "--out", "runs/x"], "`out` was 'runs/x'; is not for baselines"),
+        (["--agent", "baselines", "--resume"], "`resume` was True; is not for baselines"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(gaelp: Gaelp, arguments: list[str], says: str) -> None:

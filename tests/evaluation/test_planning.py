@@ -305,6 +305,17 @@ class HeldOut:
         return replace(asked, region=region)
 
 
+def test_a_region_held_out_sees_no_ad_and_gets_no_email():
+    market = make_market(split_worlds(load(MARKET), "validation", 2), 1_000)
+    traffic = warm_up(market)
+    before = market.books.geo[:, 0, ..., GEO_IMPRESSIONS].copy()
+    dark = np.arange(0, 100, 2)
+    fly(market, HeldOut(tuned_for(load(MARKET)).pacing(), dark, 0.5), days=3, traffic=traffic)
+    shown = (market.books.geo[:, 0, ..., GEO_IMPRESSIONS] - before).sum(axis=0)  # (n_regions, n_lines)
+    assert shown[dark].sum() == 0
+    assert shown[dark + 1, EMAIL_LINE].sum() > 0 < shown[dark + 1, :EMAIL_LINE].sum()
+
+
 @pytest.mark.study
 def test_geo_holdouts_flown_in_the_market_are_as_noisy_as_planned():
     """24 worlds of 20,000 people, half of the regions dark for 30 days: noise, money and effect as said."""
@@ -315,7 +326,7 @@ def test_geo_holdouts_flown_in_the_market_are_as_noisy_as_planned():
     market = make_market(worlds, n_people)
     traffic = warm_up(market)
     start, pre_days = market.hour, 50
-    shown_before = market.books.geo[:, 0, :, :EMAIL_LINE, GEO_IMPRESSIONS].sum(axis=2)
+    shown_before = market.books.geo[:, 0, ..., GEO_IMPRESSIONS].sum(axis=2)
     region = market.pop.people["region"]
     people = np.array([np.bincount(row, minlength=100) for row in region], float)
     dark = np.random.default_rng(0).permutation(100)[:50]
@@ -325,7 +336,7 @@ def test_geo_holdouts_flown_in_the_market_are_as_noisy_as_planned():
         market, HeldOut(tuned.pacing(), dark, share), days=days, traffic=traffic, tuned=tuned, keep_bids=False
     )
     end = market.hour
-    shown = market.books.geo[:, 0, :, :EMAIL_LINE, GEO_IMPRESSIONS].sum(axis=2) - shown_before
+    shown = market.books.geo[:, 0, ..., GEO_IMPRESSIONS].sum(axis=2) - shown_before
     spend = flight.report[..., SPEND].sum(axis=1) / 1e6
 
     def sold(w, since, until):
@@ -367,7 +378,7 @@ def test_geo_holdouts_flown_in_the_market_are_as_noisy_as_planned():
     print(f"error {np.mean(error):.1f} a world, planned {planned:.1f}; spread left {left:.3f}")
     to_spend = rates.spend_usd * share * n_people * days
     print(f"spend ${spend.mean():,.0f} a world, planned ${to_spend:,.0f}")
-    assert shown[:, dark].sum() == 0 < shown[:, lit].sum()  # no auction; e-mail knows no regions
+    assert shown[:, dark].sum() == 0 < shown[:, lit].sum()  # no auction, and no e-mail
     assert abs(z.mean()) < 4 / np.sqrt(n_worlds)
     assert abs(z.std(ddof=1) - 1) < 4 / np.sqrt(2 * n_worlds)
     assert np.mean(error) == pytest.approx(planned, rel=0.15)

@@ -2,16 +2,18 @@
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from gaelp.core.errors import BadInput, UnknownName
+from gaelp.core.errors import BadInput, GaelpError, UnknownName
 from gaelp.market.file import load
 from gaelp.worlds.executors import EXECUTORS, checked_workers, make_executor
 
@@ -51,6 +53,20 @@ def test_an_error_of_a_task_reaches_the_caller_as_it_was(where):
 def test_an_error_that_cannot_travel_says_what_it_was(where):
     with pytest.raises((RuntimeError, json.JSONDecodeError), match="Expecting value: line 1"):
         where.map(json.loads, ["no json"])
+
+
+@pytest.mark.parametrize("where", EVERYWHERE[1:], indirect=True)
+def test_a_worker_that_is_killed_is_an_error_that_says_what_to_do(where):
+    with pytest.raises(GaelpError, match="fewer workers or smaller worlds, or run inline") as caught:
+        where.map(os._exit, [1])
+    assert caught.value.exit_code == 1 and not isinstance(caught.value, BadInput)
+
+
+def test_a_pool_that_has_lost_a_worker_says_so_again():
+    with make_executor("processes", 1) as executor:
+        for _ in range(2):
+            with pytest.raises(GaelpError, match="ended before its task was done"):
+                executor.map(os._exit, [1, 1])
 
 
 def test_shared_memory_is_given_back_when_the_caller_fails():
@@ -114,6 +130,74 @@ def test_without_ray_the_error_names_the_extra(monkeypatch):
     monkeypatch.setattr(importlib, "import_module", missing)
     with pytest.raises(BadInput, match=r"gaelp\[ray\]"):
         make_executor("ray")
+
+
+class Lost(Exception):
+    """As `ray.exceptions.RayError`."""
+
+
+class TaskError(Lost):
+    """As `ray.exceptions.RayTaskError`: carries what the task raised."""
+
+    cause = None
+
+
+class Ray:
+    """Ray, as far as it is used, on which starting and getting can fail."""
+
+    exceptions = SimpleNamespace(RayError=Lost, RayTaskError=TaskError)
+
+    def __init__(self, *, starting=None, getting=None):
+        self.starting, self.getting, self.cancelled = starting, getting, []
+
+    def is_initialized(self):
+        return False
+
+    def init(self, **_):
+        if self.starting:
+            raise self.starting
+
+    def remote(self, **_):
+        return lambda function: SimpleNamespace(remote=lambda function, task: task)
+
+    def wait(self, waiting, num_returns):
+        return waiting[:num_returns], waiting[num_returns:]
+
+    def get(self, reference):
+        raise self.getting
+
+    def cancel(self, reference):
+        self.cancelled.append(reference)
+        raise Lost("gone")
+
+    def shutdown(self):
+        pass
+
+
+def test_ray_that_loses_a_task_is_an_error_in_one_sentence(monkeypatch):
+    ray = Ray(getting=Lost("Task was killed due to the node running low on memory.\nMemory on the node"))
+    monkeypatch.setattr(importlib, "import_module", lambda name: ray)
+    with make_executor("ray", 1) as executor, pytest.raises(GaelpError) as caught:
+        executor.map(abs, [1, 2])
+    assert "Lost: Task was killed due to the node running low on memory)" in str(caught.value)
+    assert "run inline" in str(caught.value) and "Memory on the node" not in str(caught.value)
+    assert ray.cancelled == [2]
+
+
+def test_what_a_task_on_ray_raised_reaches_the_caller(monkeypatch):
+    error = TaskError("told by Ray")
+    error.cause = BadInput("worlds", 0, "must be at least 1", "Ask for more.")
+    monkeypatch.setattr(importlib, "import_module", lambda name: Ray(getting=error))
+    with make_executor("ray", 1) as executor, pytest.raises(BadInput, match="worlds"):
+        executor.map(abs, [1, 2])
+
+
+@pytest.mark.parametrize("error", [ValueError, ConnectionError, RuntimeError, Lost])
+def test_ray_that_does_not_start_is_an_error_in_one_sentence(monkeypatch, error):
+    ray = Ray(starting=error("When connecting to an existing cluster, num_cpus must not be given."))
+    monkeypatch.setattr(importlib, "import_module", lambda name: ray)
+    with pytest.raises(GaelpError, match=r"Ray did not start: When connecting .* run with processes"):
+        make_executor("ray", 1)
 
 
 def test_executors_go_by_name():

@@ -39,7 +39,7 @@ class PidPolicy:
     The error is what the day's plan, shaped by expected traffic, is ahead of spend, as a share of the daily
     budget; the integral lives on from day to day.
 
-    Source: the tuned PID baseline that auto-bidding papers compare with (learning research, section 5).
+    Source: PID control of bids is Zhang et al. 2016 (arXiv:1603.01055); here the error is spend, not price.
     """
 
     settings: PidSettings = field(default_factory=PidSettings)

@@ -129,7 +129,7 @@ def demo_command(
                 "Judging on validation worlds", total=world_hours(worlds, len(policies), days, RUNOFF_DAYS)
             )
             judged = judge(
-                split_worlds(file, "validation", worlds),
+                split_worlds(file, "validation", worlds, seed),
                 policies,
                 n_people=users,
                 days=days,

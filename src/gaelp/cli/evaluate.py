@@ -1,5 +1,6 @@
 """`gaelp evaluate`: policies on the same worlds of a split, with intervals and paired differences."""
 
+import shlex
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -111,14 +112,11 @@ def evaluate_command(
         raise BadInput("split", split, f"needs --yes-open-test; {_OPEN_ONCE}", "Choose by validation worlds.")
     file = load(find_market(market))
     makers = {label: contender(name, file) for label, name in _labels(policies).items()}
+    digests = {label: maker.sha256 for label, maker in makers.items() if maker.sha256}
+    of_files = [f"{label} is the file of SHA-256 {digest}." for label, digest in digests.items()]
     if folder:
         refuse_unless_replaceable(folder)
     chosen = split_worlds(file, split, worlds, seed)
-    notice = None
-    if split == "test":  # entered before anything flies
-        command = f"suite {suite}, {worlds} worlds of {users} people, {days} days, seed {seed}"
-        notice = log_opening(file, policies, command, today=datetime.now(UTC).date())
-        say(f"notice: {_OPEN_ONCE}; entered in docs/log.md: {notice}")
     settings: dict[str, Any] = {
         "policies": policies,
         "suite": suite,
@@ -129,6 +127,12 @@ def evaluate_command(
         "daily_budget_usd": daily_budget_usd,
         "runoff_days": runoff_days,
     }
+    command = _command(settings, seed, market)
+    notice = None
+    if split == "test":  # entered before anything flies
+        reason = " ".join([command, *of_files])
+        notice = log_opening(file, policies, reason, today=datetime.now(UTC).date())
+        say(f"notice: {_OPEN_ONCE}; entered in docs/log.md: {notice}")
     config = RunConfig(
         command="evaluate", settings=settings, seed=seed, market=market, market_sha256=file.sha256
     )
@@ -154,6 +158,7 @@ def evaluate_command(
             "market": file.name,
             "market_sha256": file.sha256,
             "attribution": ATTRIBUTION,
+            "model_sha256": digests,
             "notice": notice,
         }
         if run:
@@ -161,14 +166,15 @@ def evaluate_command(
             flown = {name: judgement.results for name, judgement in judged.items()}
             write_json(run / PER_WORLD, flown if board["families"] else next(iter(flown.values())))
             sections = ["leaderboard", *(["families"] if board["families"] else [])]
-            head = report_head(file, "GAELP evaluation", _command(settings, seed, market), seed)
+            head = report_head(file, "GAELP evaluation", command, seed) | {"summary": of_files}
             write(run / REPORT, {**head, "leaderboard": board, "families": board["families"]}, sections)
     if into or markdown:
         said = (
             f"Means and 95 % intervals over {worlds:,} {split} worlds of {users:,} people of {file.name}"
             f" (`{file.sha256[:12]}`), {days} days and {runoff_days} of run-off, seed {seed},"
-            f" commit {(git_commit() or 'unknown')[:12]}: `{_command(settings, seed, market)}`."
+            f" commit {(git_commit() or 'unknown')[:12]}: `{command}`."
         )
+        said = " ".join([said, *of_files])
         by_family = f"\n{families_markdown(board)}" if board["families"] else ""
         page = f"{as_markdown(board)}{by_family}\n{said}\n"
         if into:
@@ -198,15 +204,29 @@ def _command(settings: dict[str, Any], seed: int, market: str) -> str:
         "runoff-days": (settings["runoff_days"], 60),
         "seed": (seed, 0),
     }
-    said = [f"--{name} {value}" for name, (value, usual) in options.items() if value not in (None, usual)]
-    return " ".join(["gaelp evaluate", *settings["policies"], *said])
+    words = ["gaelp", "evaluate", *settings["policies"]]
+    for name, (value, usual) in options.items():
+        if value not in (None, usual):
+            words += [f"--{name}", str(value)]
+    if settings["split"] == "test":
+        words.append("--yes-open-test")
+    return shlex.join(words)
 
 
 def _labels(policies: list[str]) -> dict[str, str]:
-    """Short names for the table, the full ones where two would be equal or one is a known policy's."""
+    """Short names for the table, the full ones where two would be equal or one is a known policy's.
+
+    Raises:
+        BadInput: one is named twice.
+    """
+    from gaelp.core.errors import BadInput
     from gaelp.evaluation.leaderboard import REFERENCES
     from gaelp.worlds.registry import POLICIES, policy_label
 
+    for name in policies:
+        if policies.count(name) > 1:
+            remedy = "Leave the others out: it would do the same again."
+            raise BadInput("policies", name, "must be named once", remedy)
     reserved = {*POLICIES, *REFERENCES}
     short = [policy_label(name, reserved) for name in policies]
     return {

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from math import isfinite
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +21,11 @@ from gaelp.cli.console import (
     show,
 )
 
+if TYPE_CHECKING:
+    from gaelp.evaluation.judge import Terms
+    from gaelp.evaluation.suites import NamedPolicy
+    from gaelp.market.file import MarketFile
+
 plan_app = typer.Typer(
     help="What it takes to prove a CAC, and what another budget, rival or season would do.",
     no_args_is_help=True,
@@ -29,11 +34,15 @@ PolicyOption = Annotated[str, typer.Option(help="A policy's name, or a checkpoin
 WorldsOption = Annotated[int, typer.Option(help="Validation worlds.")]
 AccountBudgetOption = Annotated[
     float | None,
-    typer.Option(help="USD a day of the whole account (the market file's people).", show_default="its own"),
+    typer.Option(
+        help="USD a day of the whole account, all people of the market file; panels get their share of it.",
+        show_default="the market file's",
+    ),
 ]
 _MOST_HOLDOUT, _LEAST_HOLDOUT = 0.95, 0.01
 _BUDGETS = (0.1, 10.0)
 _MONTHS = 12
+_DEAREST_ACCOUNT = 1e9
 
 
 @plan_app.command("proof")
@@ -51,7 +60,7 @@ def proof_command(
     ] = None,
     wait_days: Annotated[int, typer.Option(help="Days after the last ad in which sales get booked.")] = 0,
     pre_days: Annotated[int, typer.Option(help="Days of sales by region from before the test.")] = 90,
-    daily_budget_usd: AccountBudgetOption = None,
+    account_budget_usd: AccountBudgetOption = None,
     worlds: WorldsOption = 16,
     users: UsersOption = 10_000,
     days: DaysOption = 30,
@@ -65,10 +74,10 @@ def proof_command(
     """
     from gaelp.evaluation.planning import LONGEST_DAYS, measure, plan_proof, world_hours
     from gaelp.market.file import load
-    from gaelp.worlds.simulate import check_sizes, compile_market
+    from gaelp.worlds.simulate import compile_market
     from gaelp.worlds.splits import split_worlds
 
-    check_sizes(worlds=worlds, users=users, days=days, runoff_days=runoff_days, budget=daily_budget_usd)
+    _check_sizes(worlds, users, days, runoff_days, account_budget_usd)
     _within("target_cac", target_cac, 0.01, 1e6, "USD for one customer")
     _within("power", power, 0.5, 0.999, "the chance of a proof, 0.8 is usual")
     _within("alpha", alpha, 0.0001, 0.5, "the chance of a false proof, 0.05 is usual")
@@ -82,7 +91,7 @@ def proof_command(
     chosen = split_worlds(file, "validation", worlds, seed)
     compile_market(file)
     with progress("flying", world_hours(worlds, days, runoff_days), quiet=as_json) as tick:
-        terms = _terms(file, users, days, runoff_days, daily_budget_usd, seed)
+        terms = _terms(file, users, days, runoff_days, account_budget_usd, seed)
         measured = measure(chosen, make, terms, tick)
     plan = plan_proof(
         measured,
@@ -94,9 +103,9 @@ def proof_command(
         pre_days=pre_days,
         true_cac_usd=true_cac,
     )
-    budget = file.daily_budget_usd if daily_budget_usd is None else daily_budget_usd
+    budget = file.daily_budget_usd if account_budget_usd is None else account_budget_usd
     result = {
-        **_flown(file, policy, worlds, users, days, runoff_days, seed),
+        **_flown(file, make, worlds, users, days, runoff_days, seed),
         "target_cac_usd": target_cac,
         "power": power,
         "alpha": alpha,
@@ -128,7 +137,7 @@ def scenario_command(
     no_channels: Annotated[
         bool, typer.Option("--no-channels", help="Skip the channels, most of the time it takes.")
     ] = False,
-    daily_budget_usd: AccountBudgetOption = None,
+    account_budget_usd: AccountBudgetOption = None,
     worlds: WorldsOption = 16,
     users: UsersOption = 10_000,
     days: DaysOption = 30,
@@ -139,10 +148,10 @@ def scenario_command(
     """What the next dollar brings by channel and budget, and what a rival or another season would do."""
     from gaelp.evaluation.scenarios import Question, explore, world_hours
     from gaelp.market.file import load
-    from gaelp.worlds.simulate import check_sizes, compile_market
+    from gaelp.worlds.simulate import compile_market
     from gaelp.worlds.splits import split_worlds
 
-    check_sizes(worlds=worlds, users=users, days=days, runoff_days=runoff_days, budget=daily_budget_usd)
+    _check_sizes(worlds, users, days, runoff_days, account_budget_usd)
     factors = _numbers("budgets", budgets, *_BUDGETS)
     _within("season_months", season_months, -_MONTHS, _MONTHS, "months, or 0 to leave the season")
     question = Question(
@@ -156,11 +165,11 @@ def scenario_command(
     chosen = split_worlds(file, "validation", worlds, seed)
     compile_market(file)
     with progress("flying", world_hours(worlds, question, days, runoff_days), quiet=as_json) as tick:
-        terms = _terms(file, users, days, runoff_days, daily_budget_usd, seed)
+        terms = _terms(file, users, days, runoff_days, account_budget_usd, seed)
         answers = explore(chosen, make, question, terms, tick)
-    budget = file.daily_budget_usd if daily_budget_usd is None else daily_budget_usd
+    budget = file.daily_budget_usd if account_budget_usd is None else account_budget_usd
     result = {
-        **_flown(file, policy, worlds, users, days, runoff_days, seed),
+        **_flown(file, make, worlds, users, days, runoff_days, seed),
         "season_months": season_months,
         "account": {"people": file.people, "daily_budget_usd": budget},
         **answers,
@@ -171,7 +180,17 @@ def scenario_command(
         _print_scenario(result)
 
 
-def _terms(file: Any, users: int, days: int, runoff_days: int, budget: float | None, seed: int) -> Any:
+def _check_sizes(worlds: int, users: int, days: int, runoff_days: int, budget: float | None) -> None:
+    from gaelp.worlds.simulate import check_sizes
+
+    check_sizes(worlds=worlds, users=users, days=days, runoff_days=runoff_days)
+    if budget is not None:
+        _within("account_budget_usd", budget, 0.0, _DEAREST_ACCOUNT, "USD a day for the whole account")
+
+
+def _terms(
+    file: "MarketFile", users: int, days: int, runoff_days: int, budget: float | None, seed: int
+) -> "Terms":
     """The account's budget a person is the panel's."""
     from gaelp.evaluation.judge import Terms
     from gaelp.worlds.warmed import default_cache
@@ -186,24 +205,25 @@ def _terms(file: Any, users: int, days: int, runoff_days: int, budget: float | N
     )
 
 
-def _flyable(policy: str, file: Any) -> Any:
+def _flyable(policy: str, file: "MarketFile") -> "NamedPolicy":
     """A maker of the policy; a yardstick that sees the truth is refused."""
     from gaelp.core.errors import BadInput
     from gaelp.evaluation.leaderboard import REFERENCES
-    from gaelp.worlds.registry import make_policy
+    from gaelp.evaluation.suites import contender
 
     if policy in REFERENCES:
         raise BadInput("policy", policy, "must be one that could be flown", "Name a policy or a checkpoint.")
-    return make_policy(policy, file)
+    return contender(policy, file)
 
 
 def _flown(
-    file: Any, policy: str, worlds: int, users: int, days: int, runoff_days: int, seed: int
+    file: "MarketFile", make: "NamedPolicy", worlds: int, users: int, days: int, runoff_days: int, seed: int
 ) -> dict[str, Any]:
     return {
         "market": file.name,
         "market_sha256": file.sha256,
-        "policy": policy,
+        "policy": make.name,
+        "model_sha256": make.sha256,
         "split": "validation",
         "worlds": worlds,
         "users": users,

@@ -31,12 +31,16 @@ def train_command(
     users: Annotated[int | None, typer.Option(help="People per world.")] = None,
     days: DaysOption = 30,
     seed: SeedOption = 0,
-    executor: Annotated[str, typer.Option(help="inline; others arrive with later steps.")] = "inline",
+    executor: Annotated[str, typer.Option(help="Only inline: training runs on all threads.")] = "inline",
     folder: OutOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Learn on training worlds; the worlds of other splits are out of reach."""
+    """Learn on training worlds; the worlds of other splits are out of reach.
+
+    Tuned baselines are written beside the market file; they know no epochs, minutes, --out or --resume.
+    """
+    from gaelp.core.errors import BadInput
     from gaelp.core.names import require_known
     from gaelp.learning import static_lines, tuning
     from gaelp.market.file import load
@@ -46,6 +50,10 @@ def train_command(
     require_known("agent", agent, ["static_lines", "baselines"])
     require_known("executor", executor, ["inline"])
     baselines = agent == "baselines"
+    of_search = {"epochs": epochs, "minutes": minutes, "out": folder, "resume": resume or None}
+    for name, value in of_search.items():
+        if baselines and value is not None:
+            raise BadInput(name, value, "is not for baselines", f"Leave --{name} out.")
     usual = tuning if baselines else static_lines
     n_worlds = usual.N_WORLDS if worlds is None else worlds
     n_people = usual.N_PEOPLE if users is None else users
@@ -63,6 +71,7 @@ def train_command(
         path = save_tuned(file, tuned, evidence)
         result: dict[str, Any] = {"agent": agent, "written": str(path), "market_sha256": file.sha256}
         result |= evidence
+        tell(f"written to {path}")
     else:
 
         def report(progress: static_lines.Progress) -> None:

@@ -7,8 +7,7 @@ and switching it on again continues from the value before, so that a pause is no
 
 Hard caps come on top of what a profile holds, and change nothing in what it remembers.
 
-Source: operations.md 1.2 and 1.3 of the project's research notes for what the platforms' interfaces take;
-values marked "assumed" are common practice without a published limit.
+Each rule names its source; values marked "assumed" are common practice without a published limit.
 """
 
 from dataclasses import dataclass
@@ -81,12 +80,13 @@ class ControlProfile:
 
 
 _HOURLY: Final = ChangeRule(
-    source="operations.md 1.2: Google's Explorer access takes 2,880 operations a day, so 21 lines hourly "
-    "(504) fit; no platform limits the size of a bid change",
+    source="Google's Explorer access takes 2,880 operations a day, so 21 lines hourly (504) fit "
+    "(developers.google.com/google-ads/api/docs/access-levels); no platform limits the size of a bid change",
 )
 _FOUR_AN_HOUR: Final = ChangeRule(
     changes=4,
-    source="operations.md 1.2: Meta takes 4 budget changes an ad set and hour, the strictest limit published",
+    source="Meta takes 4 budget changes an ad set and hour, the strictest limit published "
+    "(developers.facebook.com/docs/marketing-api/overview/rate-limiting)",
 )
 _DAILY: Final = ChangeRule(hours=24, source="assumed: ads go into review, and multipliers need data")
 

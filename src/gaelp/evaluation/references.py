@@ -509,8 +509,6 @@ class Clairvoyant(Informed):
 class _Desk:
     """The part of a reference that speaks to the account: e-mail, landing pages, the budget's multiplier."""
 
-    name = "desk"
-
     def __init__(self, brief: Brief, highest: float, dress: Dress | None) -> None:
         settings = PacingSettings(
             step=_SETTINGS.step, start=_SETTINGS.start, lowest=_SETTINGS.lowest, highest=highest

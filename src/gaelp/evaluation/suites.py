@@ -3,8 +3,7 @@
 `default` flies the market as its file states it, `families` ten ways in which it can turn out otherwise.
 """
 
-import importlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -18,19 +17,18 @@ from rich.text import Text
 from gaelp import __version__
 from gaelp.agents.policy import Policy
 from gaelp.core.errors import BadInput
-from gaelp.core.files import write_text_atomic
+from gaelp.core.files import sha256_of, write_text_atomic
 from gaelp.evaluation.judge import Judgement, Reference
 from gaelp.evaluation.leaderboard import REFERENCES, format_interval, format_value, marks, notes, ranked
 from gaelp.market.file import MarketFile, load
 from gaelp.worlds.families import DEFAULT, FAMILIES, Family
-from gaelp.worlds.registry import line_multiplier, make_policy
+from gaelp.worlds.registry import POLICIES, line_multiplier, make_policy
 from gaelp.worlds.runs import git_commit
 from gaelp.worlds.tuned import tuned_for
 
 SUITES: dict[str, tuple[Family, ...]] = {"default": (DEFAULT,), "families": tuple(FAMILIES.values())}
 """Families of worlds that a suite judges on, by the suite's name."""
 
-_REFERENCES_MODULE = "gaelp.evaluation.references"
 _OPENINGS = "## Openings of the held-out worlds"
 
 
@@ -42,21 +40,28 @@ class NamedPolicy:
         name: a policy's name, a checkpoint's path, or one of `leaderboard.REFERENCES`.
         market: path of the market file that it flies on.
         multiplier: what the checkpoint held when it was read; None reads it at each call.
+        sha256: of the file of a model that another library saved, when it was found; None for all else.
     """
 
     name: str
     market: str
     multiplier: tuple[tuple[str, float], ...] | None = None
+    sha256: str | None = None
 
     def __call__(self) -> Policy | Reference:
         """A fresh one.
 
         Raises:
-            UnknownName: nothing is called that. BadInput: it cannot be used on this market.
+            UnknownName: nothing is called that.
+            BadInput: it cannot be used on this market, or its file is no longer the one that was found.
         """
         if self.name in REFERENCES:
-            reference: Reference = _references()[self.name]()
-            return reference
+            from gaelp.evaluation.references import REFERENCE_POLICIES  # only where one is asked for
+
+            return REFERENCE_POLICIES[self.name]()
+        if self.sha256 is not None and sha256_of(self.name) != self.sha256:
+            allowed = f"must stay as it was found, SHA-256 {self.sha256[:12]}"
+            raise BadInput("policy", self.name, allowed, "Leave the file alone while it is flown.")
         file = load(self.market)
         if self.multiplier is not None:
             return tuned_for(file).pacing(dict(self.multiplier))
@@ -67,14 +72,19 @@ def contender(name: str, file: MarketFile) -> NamedPolicy:
     """A maker of a policy or reference, found and checked now.
 
     A checkpoint is read now and only now: one that is written anew while worlds are judged changes nothing
-    in them, and the next contender flies it.
+    in them, and the next contender flies it. The model of another library is read for every flight, and
+    refused if its file has changed since.
 
     Raises:
         UnknownName: nothing is called that. BadInput: it cannot be used on this market.
     """
     multiplier = None if name in REFERENCES else line_multiplier(name, file, others=REFERENCES)
+    saved_model = multiplier is None and name not in POLICIES and name not in REFERENCES
     named = NamedPolicy(
-        name, str(file.path), None if multiplier is None else tuple(sorted(multiplier.items()))
+        name,
+        str(file.path),
+        None if multiplier is None else tuple(sorted(multiplier.items())),
+        sha256_of(name) if saved_model else None,
     )
     named()
     return named
@@ -176,19 +186,6 @@ def log_opening(file: MarketFile, policies: Sequence[str], reason: str, *, today
         body = f"{text.rstrip()}\n\n{_OPENINGS}\n\n{line}\n"
     write_text_atomic(log, body)
     return line
-
-
-def _references() -> dict[str, Callable[[], Any]]:
-    """Makers of the references that see truth; imported only where one is asked for."""
-    try:
-        module = importlib.import_module(_REFERENCES_MODULE)
-    except ModuleNotFoundError as error:
-        if error.name != _REFERENCES_MODULE:
-            raise
-        remedy = "Judge without references."
-        raise BadInput("policy", "reference", f"needs {_REFERENCES_MODULE}", remedy) from None
-    found: dict[str, Callable[[], Any]] = module.REFERENCE_POLICIES
-    return found
 
 
 def _cell(metrics: Mapping[str, Any], separator: str) -> str:

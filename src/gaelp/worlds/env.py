@@ -20,6 +20,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from gaelp.agents.sb3 import name_features
 from gaelp.core.errors import BadInput
 from gaelp.core.words import N_LINES
 from gaelp.market.file import load
@@ -33,8 +34,10 @@ Info = dict[str, Any]
 
 
 def observation_space() -> spaces.Box:
-    """One row of `CAMPAIGN_FEATURES`."""
-    return spaces.Box(-FEATURE_LIMIT, FEATURE_LIMIT, (len(CAMPAIGN_FEATURES),), np.float32)
+    """One row of `CAMPAIGN_FEATURES`; it names them to whatever is saved with it."""
+    space = spaces.Box(-FEATURE_LIMIT, FEATURE_LIMIT, (len(CAMPAIGN_FEATURES),), np.float32)
+    name_features(space)
+    return space
 
 
 def action_space() -> spaces.Box:

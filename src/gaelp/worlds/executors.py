@@ -13,7 +13,9 @@ import os
 import pickle
 import shutil
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
@@ -25,7 +27,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 
-from gaelp.core.errors import BadInput
+from gaelp.core.errors import BadInput, GaelpError
 from gaelp.core.names import require_known
 
 T = TypeVar("T")
@@ -37,6 +39,7 @@ EXECUTORS = ("inline", "processes", "ray")
 _SHARED_FROM_BYTES = 8_192
 _SHARED_FOLDER = Path("/dev/shm")
 _RAY_STORE_BYTES = 512_000_000
+_ASK_FOR_LESS = "Ask for fewer workers or smaller worlds, or run inline."
 
 
 class Executor(Protocol):
@@ -51,6 +54,9 @@ class Executor(Protocol):
 
         Args:
             function: importable by name. tasks: picklable. done: told of each task that has finished.
+
+        Raises:
+            GaelpError: a worker was lost, not by an error of its task.
         """
 
     def __enter__(self) -> Self: ...
@@ -85,6 +91,8 @@ class InlineExecutor:
 class ProcessExecutor:
     """Spawned processes of this machine; large arrays come back through shared memory.
 
+    After a lost worker it runs nothing more.
+
     Args:
         n_workers: processes; None takes one per core.
     """
@@ -95,9 +103,14 @@ class ProcessExecutor:
 
     def map(self, function: Callable[[T], R], tasks: Iterable[T], *, done: Done = lambda _: None) -> list[R]:
         """Run the tasks; see `Executor`."""
-        futures = {self._pool.submit(_run_shared, function, task): i for i, task in enumerate(tasks)}
-        results: list[Any] = [None] * len(futures)
+        futures: dict[Future[_Shared], int] = {}
         failure: BaseException | None = None
+        try:
+            for place, task in enumerate(tasks):
+                futures[self._pool.submit(_run_shared, function, task)] = place
+        except BrokenProcessPool as error:
+            failure = error
+        results: list[Any] = [None] * len(futures)
         for future in as_completed(futures):
             # after a failure the others are still waited for: their shared memory must be given back
             if future.cancelled():
@@ -110,6 +123,11 @@ class ProcessExecutor:
                 failure = failure or error
                 for other in futures:
                     other.cancel()
+        if isinstance(failure, BrokenProcessPool):
+            raise GaelpError(
+                "a worker process ended before its task was done: killed, most often for want of memory, or "
+                f"unable to start (a script needs `if __name__ == '__main__':`). {_ASK_FOR_LESS}"
+            ) from failure
         if failure is not None:
             raise failure
         return results
@@ -130,7 +148,7 @@ class RayExecutor:
         n_workers: tasks at a time; None takes one per core.
 
     Raises:
-        BadInput: Ray is not installed.
+        BadInput: Ray is not installed. GaelpError: it does not start.
     """
 
     def __init__(self, n_workers: int | None = None) -> None:
@@ -142,7 +160,9 @@ class RayExecutor:
             remedy = "Install it: pip install 'gaelp[ray]'."
             raise BadInput("executor", "ray", "needs the package ray", remedy) from None
         self._started = not self._ray.is_initialized()
-        if self._started:
+        if not self._started:
+            return
+        try:
             self._ray.init(
                 num_cpus=self.n_workers,
                 include_dashboard=False,
@@ -150,23 +170,37 @@ class RayExecutor:
                 logging_level="ERROR",
                 object_store_memory=_RAY_STORE_BYTES,
             )
+        except (self._ray.exceptions.RayError, RuntimeError, ValueError, OSError) as error:
+            raise GaelpError(
+                f"Ray did not start: {_first_line(error)}. Unset RAY_ADDRESS (to use a cluster, call ray.init"
+                " beforehand), or run with processes."
+            ) from error
 
     def map(self, function: Callable[[T], R], tasks: Iterable[T], *, done: Done = lambda _: None) -> list[R]:
         """Run the tasks; see `Executor`."""
+        try:
+            return self._map(function, tasks, done)
+        except self._ray.exceptions.RayError as error:
+            said = f"{type(error).__name__}: {_first_line(error)}"
+            raise GaelpError(f"Ray could not finish a task ({said}). {_ASK_FOR_LESS}") from error
+
+    def _map(self, function: Callable[[T], R], tasks: Iterable[T], done: Done) -> list[R]:
         remote = self._ray.remote(max_retries=0)(_run_on_one_thread)
         places = {remote.remote(function, task): i for i, task in enumerate(tasks)}
         results: list[Any] = [None] * len(places)
         waiting = list(places)
-        while waiting:
-            ready, waiting = self._ray.wait(waiting, num_returns=1)
-            for reference in ready:
-                try:
-                    results[places[reference]] = pickle.loads(self._ray.get(reference))
-                except self._ray.exceptions.RayTaskError as error:
-                    for other in waiting:
-                        self._ray.cancel(other)
-                    raise getattr(error, "cause", None) or error from None
-                done(places[reference])
+        try:
+            while waiting:
+                (ready,), waiting = self._ray.wait(waiting, num_returns=1)
+                results[places[ready]] = pickle.loads(self._ray.get(ready))
+                done(places[ready])
+        except BaseException as error:
+            with suppress(self._ray.exceptions.RayError):  # Ray itself may be gone
+                for other in waiting:
+                    self._ray.cancel(other)
+            if isinstance(error, self._ray.exceptions.RayTaskError):
+                raise getattr(error, "cause", None) or error from None
+            raise
         return results
 
     def __enter__(self) -> Self:
@@ -187,6 +221,7 @@ def make_executor(name: str = "inline", n_workers: int | None = None) -> Executo
 
     Raises:
         UnknownName: there is no such executor. BadInput: Ray is not installed, or there would be no worker.
+        GaelpError: Ray does not start.
     """
     require_known("executor", name, EXECUTORS)
     if name == "inline":
@@ -201,9 +236,7 @@ def checked_workers(n_workers: int | None) -> int:
         BadInput: less than one.
     """
     if n_workers is None:
-        return max(
-            1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        )
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if n_workers < 1:
         raise BadInput("workers", n_workers, "must be at least 1", "Give one worker or more.")
     return n_workers
@@ -276,6 +309,10 @@ def _from_shared(shared: _Shared) -> Any:
     finally:
         block.close()
         block.unlink()
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
 
 
 def _fits(n_bytes: int) -> bool:

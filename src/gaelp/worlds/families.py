@@ -105,7 +105,7 @@ def family(name: str) -> Family:
     return FAMILIES[require_known("family", name, FAMILIES)]
 
 
-def scaled(file: MarketFile, factors: dict[str, float | NDArray[np.float64]]) -> MarketFile:
+def with_factors(file: MarketFile, factors: dict[str, float | NDArray[np.float64]]) -> MarketFile:
     """The file with some parameters times a factor, held inside their stated ranges."""
     values = {}
     for name, factor in factors.items():
@@ -129,7 +129,7 @@ def _peak_season(file: MarketFile, start_day: int, days: int) -> MarketFile:
 
 
 def _crisis(file: MarketFile, start_day: int, days: int) -> MarketFile:
-    return scaled(file, {"trigger_per_day": 6.0})
+    return with_factors(file, {"trigger_per_day": 6.0})
 
 
 def _rival(file: MarketFile, start_day: int, days: int) -> MarketFile:
@@ -149,17 +149,17 @@ def _first_price(file: MarketFile, start_day: int, days: int) -> MarketFile:
 
 def _long_lag(file: MarketFile, start_day: int, days: int) -> MarketFile:
     """Half of the buyers begin with a free trial of seven weeks."""
-    later = scaled(file, {"lag_start_hours": 3.5})
+    later = with_factors(file, {"lag_start_hours": 3.5})
     return later.with_values({"lag_share": np.array([0.15, 0.35, 0.5])})
 
 
 def _poor_identity(file: MarketFile, start_day: int, days: int) -> MarketFile:
-    return scaled(file, {"consent_share": _KEEP, "login_share": _KEEP})
+    return with_factors(file, {"consent_share": _KEEP, "login_share": _KEEP})
 
 
 def _less_attention(file: MarketFile, start_day: int, days: int) -> MarketFile:
     flat = np.zeros_like(file.parameters["hour_tilt"].value)
-    return scaled(file.with_values({"hour_tilt": flat}), {"search_per_day": 0.6, "viewability": 0.65})
+    return with_factors(file.with_values({"hour_tilt": flat}), {"search_per_day": 0.6, "viewability": 0.65})
 
 
 def _bargain_hunters(file: MarketFile, start_day: int, days: int) -> MarketFile:
@@ -167,7 +167,7 @@ def _bargain_hunters(file: MarketFile, start_day: int, days: int) -> MarketFile:
     n_segments = len(file.segments)
     which = np.arange(n_segments) == min(1, n_segments - 1)  # the first is where trigger events lead
     creatives = np.where(which[:, None], np.array([0.6, 2.0, 0.6]), 1.0)
-    return scaled(
+    return with_factors(
         file,
         {
             "click_segment": np.where(which, 2.0, 1.0),
