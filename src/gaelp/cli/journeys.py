@@ -1,24 +1,49 @@
-"""`gaelp journeys`: who touched what, when, in worlds that a run has kept."""
+"""`gaelp journeys`: who touched what, when, in the journey database or in worlds that a run has kept."""
 
 from typing import Annotated, Any
 
 import typer
 
 from gaelp.cli.console import JsonOption, out, print_json, show
+from gaelp.cli.journey_store import (
+    DatabaseOption,
+    NowOption,
+    forget_command,
+    import_command,
+    merge_command,
+    show_person,
+    show_store,
+    unmerge_command,
+)
 
 journeys_app = typer.Typer(
-    help="People of a saved run: one timeline, or all in figures.", no_args_is_help=True
+    help="Who touched what, when: people of the journey database, or of a saved run.", no_args_is_help=True
 )
-RunOption = Annotated[str, typer.Option("--run", metavar="DIR", help="A run folder with saved worlds.")]
+RunOption = Annotated[
+    str | None,
+    typer.Option("--run", metavar="DIR", help="A run folder with saved worlds, instead of the database."),
+]
+journeys_app.command("import")(import_command)
+journeys_app.command("merge")(merge_command)
+journeys_app.command("unmerge")(unmerge_command)
+journeys_app.command("forget")(forget_command)
 
 
 @journeys_app.command("show")
 def show_command(
-    person: Annotated[str, typer.Argument(metavar="ID", help="PERSON, or WORLD:PERSON.")],
-    run: RunOption,
+    person: Annotated[
+        str, typer.Argument(metavar="ID", help="An id of the database; of a run, PERSON or WORLD:PERSON.")
+    ],
+    run: RunOption = None,
+    database: DatabaseOption = None,
+    now: NowOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Tell one person's timeline in words."""
+    if run is None:
+        show_person(person, database, now, as_json=as_json)
+        return
+    _refuse_both(database, now)
     from gaelp.journeys.timeline import parse_person, timeline
 
     saved = _Saved(run)
@@ -57,8 +82,17 @@ def show_command(
 
 
 @journeys_app.command("stats")
-def stats_command(run: RunOption, as_json: JsonOption = False) -> None:
+def stats_command(
+    run: RunOption = None,
+    database: DatabaseOption = None,
+    now: NowOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Show the stage funnel, and how long and how many-touched journeys are."""
+    if run is None:
+        show_store(database, now, as_json=as_json)
+        return
+    _refuse_both(database, now)
     import numpy as np
 
     from gaelp.journeys.timeline import statistics
@@ -70,6 +104,14 @@ def stats_command(run: RunOption, as_json: JsonOption = False) -> None:
         print_json(found)
         return
     _print(found, saved.brands[0])
+
+
+def _refuse_both(database: str | None, now: str | None) -> None:
+    from gaelp.core.errors import BadInput
+
+    for name, given in (("database", database), ("now", now)):
+        if given is not None:
+            raise BadInput(name, given, "cannot go with --run", "Leave out one of the two.")
 
 
 def _print(found: dict[str, Any], advertiser: str) -> None:

@@ -1,0 +1,270 @@
+"""One SQL database: how it is opened, how transactions begin, and rows by the million.
+
+Writers take turns, readers never wait: on SQLite by `BEGIN IMMEDIATE` and the write-ahead log, on
+PostgreSQL by one advisory lock and snapshots. So whoever writes sees everything that was written before,
+and whoever reads sees one moment.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from gaelp.core.errors import BadInput, GaelpError, MismatchError
+from gaelp.journeys.schema import metadata
+
+HEAD = "0001"
+DEFAULT_URL = "sqlite:///journeys.db"
+_WRITE_LOCK = 0x6761656C70  # "gaelp"
+_FEW = 200  # rows that are not worth a COPY
+_PATIENCE_MS = 120_000
+_PRAGMAS = (
+    f"busy_timeout = {_PATIENCE_MS}",
+    "journal_mode = WAL",
+    "synchronous = NORMAL",  # a killed process loses nothing; a power cut may lose the last transactions
+    "cache_size = -65536",
+    "secure_delete = FAST",
+)
+
+
+class Database:
+    """A database with the tables of `gaelp.journeys.schema`, made or brought up to date on opening.
+
+    Args:
+        url: `sqlite:///FILE`, `postgresql://...`, or the path of an SQLite file; None: the environment's
+            `DATABASE_URL`, else `journeys.db` in the working folder.
+        make: whether an SQLite file that is not there is made; otherwise it is refused.
+
+    Raises:
+        BadInput: the database is of another kind, is not there, or cannot be opened.
+        MismatchError: it was made by a newer version of the program.
+    """
+
+    def __init__(self, url: str | Path | None = None, *, make: bool = True) -> None:
+        self.url = _read_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        shown = self.url.render_as_string(hide_password=True)
+        if self.is_sqlite and not make and not Path(str(self.url.database)).is_file():
+            remedy = "Name the database, or make it by `gaelp journeys import FILE`."
+            raise BadInput("database", shown, "must be there", remedy)
+        try:
+            self.engine = sa.create_engine(self.url)
+        except ModuleNotFoundError:
+            allowed = "needs the package psycopg"
+            raise BadInput("DATABASE_URL", shown, allowed, "Install the extra `gaelp[postgres]`.") from None
+        if self.is_sqlite:
+            sa.event.listen(self.engine, "connect", _set_up_sqlite)
+            sa.event.listen(self.engine, "begin", _begin_sqlite)
+        self._reading = self.engine.execution_options(
+            **({} if self.is_sqlite else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True})
+        )
+        self._writing = self.engine.execution_options(gaelp_writes=True)
+        try:
+            self._migrate()
+        except GaelpError:
+            self.close()
+            raise
+        except sa.exc.DatabaseError as error:
+            self.close()
+            reason = _reason(error)
+            raise BadInput(
+                "DATABASE_URL", shown, f"could not be opened: {reason}", "Check path, server and password."
+            ) from None
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self.engine.dispose()
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """A look at one moment; it never waits for a writer and never makes one wait.
+
+        Raises:
+            GaelpError: the database failed.
+        """
+        with _plain_errors(), self._reading.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """A transaction, alone among writers; kept as a whole, or not at all if the block raises.
+
+        Raises:
+            GaelpError: the database failed: a full disk, a lost connection, a writer that took minutes.
+        """
+        with _plain_errors(), self._writing.begin() as connection:
+            if not self.is_sqlite:
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITE_LOCK)))
+            yield connection
+
+    def insert(
+        self,
+        connection: sa.Connection,
+        table: sa.Table,
+        columns: Mapping[str, Sequence[Any] | NDArray[Any]],
+        *,
+        skip_known: bool = False,
+    ) -> int:
+        """Add rows given as columns: COPY on PostgreSQL, one prepared statement on SQLite.
+
+        Args:
+            connection: of `writing`.
+            table: gets the rows.
+            columns: values by column name, all of one length.
+            skip_known: leave out rows that would repeat a unique key, in the table or in these rows.
+
+        Returns:
+            Rows added.
+        """
+        lists = [each.tolist() if isinstance(each, np.ndarray) else each for each in columns.values()]
+        rows = list(zip(*lists, strict=True))
+        if not rows:
+            return 0
+        at = ", ".join(columns)
+        known = " ON CONFLICT DO NOTHING" if skip_known else ""
+        if self.is_sqlite or len(rows) <= _FEW:
+            marks = ", ".join(["?" if self.is_sqlite else "%s"] * len(lists))
+            cursor = connection.exec_driver_sql(
+                f"INSERT INTO {table.name} ({at}) VALUES ({marks}){known}", rows
+            )
+            return cursor.rowcount
+        target = f"{table.name} ({at})"
+        if skip_known:
+            target = f"staged_{table.name} ({at})"
+            connection.exec_driver_sql(
+                f"CREATE TEMPORARY TABLE IF NOT EXISTS staged_{table.name} (LIKE {table.name})"
+                " ON COMMIT DELETE ROWS"
+            )
+        types = [table.c[name].type.compile(self.engine.dialect).lower() for name in columns]
+        driver: Any = connection.connection.driver_connection
+        with driver.cursor() as cursor:
+            with cursor.copy(f"COPY {target} FROM STDIN (FORMAT BINARY)") as copy:
+                copy.set_types([_PG_TYPES.get(kind, kind) for kind in types])
+                for row in rows:
+                    copy.write_row(row)
+            if not skip_known:
+                return len(rows)
+            cursor.execute(f"INSERT INTO {table.name} ({at}) SELECT {at} FROM staged_{table.name}{known}")
+            added: int = cursor.rowcount
+            cursor.execute(f"TRUNCATE staged_{table.name}")
+        return added
+
+    def among(self, column: "sa.ColumnElement[Any]", values: Sequence[Any] | NDArray[Any]) -> Any:
+        """The condition that a column holds one of many values, sent as one parameter."""
+        listed = values.tolist() if isinstance(values, np.ndarray) else list(values)
+        if self.is_sqlite:
+            each = sa.func.json_each(sa.bindparam(None, listed, sa.JSON)).table_valued("value")
+            return column.in_(sa.select(each.c.value))
+        return column == sa.any_(sa.bindparam(None, listed, sa.ARRAY(column.type)))
+
+    def pairs(self, first: Sequence[int] | NDArray[Any], second: Sequence[int] | NDArray[Any]) -> Any:
+        """A table of two columns of whole numbers, `first` and `second`, to join with."""
+        lists = [np.asarray(each, np.int64).tolist() for each in (first, second)]
+        if self.is_sqlite:
+            rows = sa.func.json_each(
+                sa.bindparam(None, list(zip(*lists, strict=True)), sa.JSON)
+            ).table_valued("value")
+            whole = sa.BigInteger()
+            parts = [
+                sa.type_coerce(sa.func.json_extract(rows.c.value, f"$[{i}]"), whole).label(name)
+                for i, name in enumerate(("first", "second"))
+            ]
+            return sa.select(*parts).cte("pairs")
+        bound = [sa.bindparam(None, each, sa.ARRAY(sa.BigInteger)) for each in lists]
+        return (
+            sa.func.unnest(*bound)
+            .table_valued(sa.column("first", sa.BigInteger), sa.column("second", sa.BigInteger), name="pairs")
+            .render_derived()
+        )
+
+    def scrub(self) -> None:
+        """Make the files forget what the tables no longer hold; rewrites them, so it takes a while.
+
+        Raises:
+            GaelpError: a reader kept the log from being emptied.
+        """
+        with self.engine.connect() as connection:
+            if self.is_sqlite:
+                driver: Any = connection.connection.driver_connection  # VACUUM wants no transaction
+                driver.execute("VACUUM")
+                if driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                    raise GaelpError("The log still holds old pages: somebody is reading. Scrub again later.")
+                return
+            connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+            for table in metadata.sorted_tables:
+                connection.exec_driver_sql(f"VACUUM FULL {table.name}")
+
+    def _migrate(self) -> None:
+        with self._reading.connect() as connection:
+            if _version(connection) == HEAD:
+                return
+        with self.writing() as connection:
+            found = _version(connection)
+            if found == HEAD:
+                return
+            if found is not None and found > HEAD:
+                raise MismatchError(
+                    "database version", found, f"must be at most {HEAD}", "Install the newer gaelp."
+                )
+            from alembic import command  # here: an up-to-date database is opened without it
+            from alembic.config import Config
+
+            config = Config(attributes={"connection": connection})
+            config.set_main_option("script_location", "gaelp.journeys:migrations")
+            config.set_main_option("path_separator", "os")
+            command.upgrade(config, "head")
+
+
+_PG_TYPES = {"bigint": "int8", "integer": "int4", "smallint": "int2", "float": "float8"}
+
+
+def _read_url(given: str | Path | None) -> sa.URL:
+    text = str(given or os.environ.get("DATABASE_URL") or DEFAULT_URL)
+    if "://" not in text:
+        text = f"sqlite:///{text}"
+    allowed = "must be sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME"
+    try:
+        url = sa.make_url(text)
+    except sa.exc.ArgumentError:
+        raise BadInput("DATABASE_URL", "(unreadable)", allowed, "Correct the address.") from None
+    if url.drivername in ("postgres", "postgresql", "postgresql+psycopg"):
+        return url.set(drivername="postgresql+psycopg")
+    if url.drivername not in ("sqlite", "sqlite+pysqlite"):
+        raise BadInput("DATABASE_URL", url.drivername, allowed, "Choose one of these two.")
+    if url.database in (None, "", ":memory:"):
+        raise BadInput("DATABASE_URL", text, "must name a file", "A database in memory has no second reader.")
+    return url
+
+
+def _version(connection: sa.Connection) -> str | None:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    try:
+        yield
+    except sa.exc.OperationalError as error:
+        raise GaelpError(f"The database failed: {_reason(error)}. What was begun was not stored.") from error
+
+
+def _reason(error: sa.exc.DatabaseError) -> str:
+    return " ".join(str(error.orig).split())
+
+
+def _set_up_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # transactions begin where `_begin_sqlite` says, not on a guess
+    for pragma in _PRAGMAS:
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    writes = connection.get_execution_options().get("gaelp_writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
