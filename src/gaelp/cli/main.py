@@ -16,6 +16,8 @@ from gaelp.cli.demo import demo_command
 from gaelp.cli.doctor import doctor_command
 from gaelp.cli.evaluate import evaluate_command
 from gaelp.cli.experiment import experiment_app
+from gaelp.cli.export import export_app
+from gaelp.cli.identity import identity_command
 from gaelp.cli.journeys import journeys_app
 from gaelp.cli.lag import lag_command
 from gaelp.cli.plan import plan_app
@@ -56,10 +58,12 @@ app.command("evaluate")(evaluate_command)
 app.command("attribute")(attribute_command)
 app.command("bench")(bench_command)
 app.command("lag")(lag_command)
+app.command("identity")(identity_command)
 app.command("doctor")(doctor_command)
 app.add_typer(journeys_app, name="journeys")
 app.add_typer(experiment_app, name="experiment")
 app.add_typer(plan_app, name="plan")
+app.add_typer(export_app, name="export")
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

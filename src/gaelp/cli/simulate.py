@@ -68,20 +68,25 @@ def simulate_command(
     events: Annotated[
         bool, typer.Option("--events", help="Keep the events an account would see, for `gaelp attribute`.")
     ] = False,
+    regions: Annotated[
+        bool, typer.Option("--regions", help="Keep regions by day, for `gaelp export mmm`.")
+    ] = False,
     folder: OutOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Fly one policy for some days and difference it with the same worlds without our ads."""
     from gaelp.core.errors import BadInput
     from gaelp.market.file import load
+    from gaelp.worlds.regions import REGIONS, write_regions
     from gaelp.worlds.registry import make_policy
     from gaelp.worlds.runs import RESULT, WORLDS, RunConfig, run_folder, write_json
     from gaelp.worlds.simulate import check_sizes, run_simulation, world_hours
     from gaelp.worlds.snapshot import save_worlds
     from gaelp.worlds.visible import EVENTS, write_visible_events
 
-    if events and not folder:
-        raise BadInput("events", events, "must come with --out", "Name the folder to keep them in.")
+    for name, asked in (("events", events), ("regions", regions)):
+        if asked and not folder:
+            raise BadInput(name, asked, "must come with --out", "Name the folder to keep them in.")
     check_sizes(worlds=worlds, users=users, days=days, runoff_days=runoff_days, budget=daily_budget_usd)
     file = load(find_market(market))
     make_policy(policy, file)
@@ -94,6 +99,7 @@ def simulate_command(
         "runoff_days": runoff_days,
         "twin": not no_twin,
         "events": events,
+        "regions": regions,
     }
     config = RunConfig(
         command="simulate", settings=settings, seed=seed, market=market, market_sha256=file.sha256
@@ -115,6 +121,7 @@ def simulate_command(
                 logger=say,
                 at_end=lambda now: save_worlds(now, run / WORLDS) if run else None,
                 events=events,
+                regions=regions,
             )
         figures = simulation.figures
         if describe:
@@ -123,6 +130,8 @@ def simulate_command(
             write_json(run / RESULT, figures)
         if run and events:
             write_visible_events(run / EVENTS, simulation.flight.market)
+        if run and simulation.regions:
+            write_regions(run / REGIONS, simulation.regions)
     if as_json:
         print_json(figures)
     else:

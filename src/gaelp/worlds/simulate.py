@@ -18,6 +18,7 @@ from gaelp.market.market import Market, World
 from gaelp.market.state import BIDS, CLICKS, IMPRESSIONS, OPPORTUNITIES, SPEND, WINS, empty_controls
 from gaelp.worlds.compiling import compile_apart
 from gaelp.worlds.flight import WARM_UP_DAYS, Flight, Tick, fly, make_market, panel_budget, run_off, warm_up
+from gaelp.worlds.regions import RegionDays, RegionRecorder
 from gaelp.worlds.registry import make_policy
 from gaelp.worlds.splits import plain_worlds
 from gaelp.worlds.twins import outcome
@@ -42,12 +43,14 @@ class Simulation:
         flight: the worlds after the run-off, and what happened.
         twin: the same worlds without our ads; None where none was asked for.
         runoff_days: days after the flight.
+        regions: regions by day of flight and run-off; None where they were not asked for.
     """
 
     figures: dict[str, Any]
     flight: Flight
     twin: Market | None
     runoff_days: int
+    regions: RegionDays | None = None
 
 
 def check_sizes(
@@ -105,6 +108,7 @@ def run_simulation(
     logger: Log = lambda _: None,
     at_end: Callable[[Market], object] = lambda _: None,
     events: bool = False,
+    regions: bool = False,
 ) -> Simulation:
     """Warm worlds up, fly a policy, let the run-off pass, and difference with the twin.
 
@@ -122,6 +126,7 @@ def run_simulation(
         logger: told what a person should know.
         at_end: called with the worlds on the last evening of the flight, before the run-off.
         events: keep the log that `visible.write_visible_events` reads.
+        regions: keep what the account knows of its regions by day.
 
     Raises:
         BadInput: something asked for is impossible; nothing was simulated.
@@ -136,6 +141,8 @@ def run_simulation(
     if twin:
         without = market.copy()
         run_off(without, days + runoff_days, tick)
+    recorder = RegionRecorder(market, tick=tick) if regions else None
+    live = recorder or tick
     before = auctions(market)
     wall, cpu = time.perf_counter(), time.process_time()
     flight = fly(
@@ -145,13 +152,13 @@ def run_simulation(
         traffic=traffic,
         daily_budget_usd=budget,
         seed=seed,
-        tick=tick,
+        tick=live,
         keep_bids=False,
     )
     wall_s, cpu_s = time.perf_counter() - wall, time.process_time() - cpu
     held = auctions(market) - before
     at_end(market)
-    run_off(market, runoff_days, tick)
+    run_off(market, runoff_days, live)
     user_days = float(n_worlds * n_people * days)
     figures = {
         **figures_of(flight, without, runoff_days),
@@ -175,7 +182,7 @@ def run_simulation(
         "ltv_usd": file.ltv_usd,
         "cac_target_usd": file.cac_target_usd,
     }
-    return Simulation(figures, flight, without, runoff_days)
+    return Simulation(figures, flight, without, runoff_days, recorder.table() if recorder else None)
 
 
 def figures_of(flight: Flight, twin: Market | None, runoff_days: int) -> dict[str, Any]:

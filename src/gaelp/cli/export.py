@@ -1,0 +1,130 @@
+"""`gaelp export`: a run's tables in the shapes that other tools read."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gaelp.cli.console import JsonOption, find_market, out, print_json, progress, show
+
+export_app = typer.Typer(help="A run's tables in the shapes that other tools read.", no_args_is_help=True)
+
+
+@export_app.command("mmm")
+def mmm_command(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Folder of `gaelp simulate --regions --out`.")],
+    shape: Annotated[str, typer.Option("--format", metavar="meridian|pymc", help="Who is to read it.")],
+    world: Annotated[int, typer.Option(min=0, help="Which of the run's accounts.")] = 0,
+    truth: Annotated[
+        bool, typer.Option("--truth", help="Live the world again without each channel: what it caused.")
+    ] = False,
+    folder: Annotated[
+        str | None, typer.Option("--out", metavar="DIR", help="Where to.", show_default="RUN/mmm")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Regions by week for a media mix model: Meridian's CSV, or PyMC-Marketing's data frame."""
+    from gaelp.core.errors import BadInput
+    from gaelp.core.names import require_known
+    from gaelp.core.words import PAID_CHANNELS
+    from gaelp.market.state import GEO_IMPRESSIONS
+    from gaelp.measurement.mmm import DAYS_A_WEEK, FORMATS, geo_weeks, lift_tests, table_of
+    from gaelp.worlds.regions import REGION_NAMES, REGIONS, read_regions, write_columns
+    from gaelp.worlds.runs import CONFIG, read_json, write_json
+
+    require_known("format", shape, FORMATS)
+    if not (Path(run) / REGIONS).is_file():
+        allowed = f"must be a run folder with {REGIONS}"
+        raise BadInput("RUN", run, allowed, "Make it with: gaelp simulate --regions --out DIR.")
+    regions = read_regions(Path(run) / REGIONS, world)
+    weeks = geo_weeks(
+        REGION_NAMES,
+        regions.first_day,
+        [channel.name.lower() for channel in PAID_CHANNELS],
+        population=regions.population[0],
+        sales=regions.sales[0],
+        revenue_usd=regions.revenue_usd[0],
+        spend_usd=regions.spend_usd[0],
+        impressions=regions.delivery[0, ..., GEO_IMPRESSIONS],
+    )
+    target = Path(folder) if folder else Path(run) / "mmm"
+    written = {f"{shape}.csv": table_of(weeks, shape)}
+    told: dict[str, Any] = {
+        "format": shape,
+        "world": world,
+        "geos": weeks.geos.size,
+        "weeks": weeks.weeks.size,
+        "first_day": str(weeks.weeks[0]),
+        "channels": list(weeks.channels),
+    }
+    if truth:
+        config = read_json(Path(run) / CONFIG)
+        caused = _truth(config, world, regions, as_json)
+        channels = caused["channels"]
+        effect = {name: row["incremental_sales"] for name, row in channels.items()}
+        error = {name: row["incremental_sales_se"] for name, row in channels.items()}
+        written["lift_tests.csv"] = lift_tests(weeks, config["settings"]["days"] / DAYS_A_WEEK, effect, error)
+        write_json(target / "truth.json", caused)
+        told["truth"] = caused
+    for name, columns in written.items():
+        write_columns(target / name, columns)
+    told["files"] = [str(target / name) for name in (*written, *(["truth.json"] if truth else []))]
+    if as_json:
+        print_json(told)
+    else:
+        _print(told)
+
+
+def _truth(config: dict[str, Any], world: int, regions: Any, quiet: bool) -> dict[str, Any]:
+    from gaelp.core.errors import MismatchError
+    from gaelp.core.words import PAID_CHANNELS
+    from gaelp.evaluation.channel_truth import channel_effects, truth_report
+    from gaelp.market.file import load
+    from gaelp.market.state import GEO_SPEND
+    from gaelp.worlds.flight import WARM_UP_DAYS
+    from gaelp.worlds.registry import make_policy
+    from gaelp.worlds.splits import plain_worlds
+
+    settings = config["settings"]
+    file = load(find_market(config["market"]))
+    if file.sha256 != config["market_sha256"]:
+        remedy = "Restore the market file, or simulate the run again."
+        raise MismatchError("market", file.sha256[:12], f"must be {config['market_sha256'][:12]}", remedy)
+    lives = len(PAID_CHANNELS) + 2
+    hours = 24 * (WARM_UP_DAYS + lives * (settings["days"] + settings["runoff_days"]))
+    with progress("living it again", hours, quiet=quiet) as tick:
+        effects = channel_effects(
+            plain_worlds(file, settings["worlds"], config["seed"])[world],
+            make_policy(settings["policy"], file)(),
+            n_people=settings["users"],
+            days=settings["days"],
+            runoff_days=settings["runoff_days"],
+            spent_micros=int(regions.delivery[0, ..., GEO_SPEND].sum()),
+            daily_budget_usd=settings["daily_budget_usd"],
+            seed=config["seed"],
+            tick=tick,
+        )
+    by_channel = regions.spend_usd[0].sum(axis=(0, 1)).tolist()
+    spend = {channel.name.lower(): usd for channel, usd in zip(PAID_CHANNELS, by_channel, strict=True)}
+    return truth_report(
+        effects,
+        spend,
+        effect="direct: sales booked from the flight's start to the run-off's end beyond those of a twin "
+        "in which the channel is silent and every other bid is as logged",
+        world=world,
+        days=settings["days"],
+        runoff_days=settings["runoff_days"],
+        market_sha256=file.sha256,
+    )
+
+
+def _print(told: dict[str, Any]) -> None:
+    console = out()
+    text = "{geos} regions by {weeks} weeks from {first_day}, channels: ".format(**told)
+    console.print(text + ", ".join(told["channels"]), highlight=False, soft_wrap=True)
+    for name, row in told.get("truth", {}).get("channels", {}).items():
+        spent, sold = show(row["spend_usd"], "$"), row["incremental_sales"]
+        text = f"{name}: {spent} caused {sold:,.0f} sales (± {row['incremental_sales_se']:,.1f})"
+        console.print(text, highlight=False, soft_wrap=True)
+    for path in told["files"]:
+        console.print(f"wrote {path}", highlight=False, soft_wrap=True)

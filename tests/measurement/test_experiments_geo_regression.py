@@ -1,0 +1,75 @@
+"""Geo-based regression: equal to weighted least squares elsewhere, and right where counts are few."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gaelp.core.errors import BadInput
+from gaelp.measurement.experiments.geo_regression import region_lift
+
+PEOPLE = 1.0 / np.arange(1, 41) ** 0.7
+DARK = np.arange(40) % 2 == 0
+
+
+def sales(seed: int, drift: float, lost: float) -> tuple[np.ndarray, np.ndarray, float]:
+    """Counts before and during, and how many were lost in the dark regions."""
+    draw = np.random.default_rng(seed)
+    rate = 300.0 * PEOPLE / PEOPLE.sum() * np.exp(0.2 * draw.standard_normal(40))
+    before, would = draw.poisson(rate).astype(float), draw.poisson(drift * rate)
+    gone = draw.binomial(would, np.where(DARK, lost, 0.0))
+    return before, (would - gone).astype(float), float(gone.sum())
+
+
+@pytest.mark.golden
+def test_it_is_weighted_least_squares_with_robust_errors() -> None:
+    models: Any = pytest.importorskip("statsmodels.api")
+    before, during, _ = sales(1, 0.9, 0.2)
+    design = np.stack([PEOPLE, before, PEOPLE * DARK], axis=1)
+    fit = models.WLS(during, design, weights=1 / PEOPLE).fit(cov_type="HC2", use_t=True)
+    found = region_lift(before, during, PEOPLE, DARK)
+    people = PEOPLE[DARK].sum()
+    assert found.effect == pytest.approx(people * fit.params[2])
+    assert found.error == pytest.approx(people * fit.bse[2])
+    assert (found.low, found.high) == pytest.approx(tuple(people * fit.conf_int()[2]))
+    assert found.carried == pytest.approx(fit.params[1])
+
+
+@pytest.mark.statistical
+def test_a_drift_of_all_regions_is_no_effect_and_intervals_hold() -> None:
+    n = 600
+    misses, covered = np.zeros(n), np.zeros(n, bool)
+    for i in range(n):
+        before, during, gone = sales(i, 0.7, 0.1)
+        found = region_lift(before, during, PEOPLE, DARK)
+        misses[i] = -found.effect - gone
+        covered[i] = -found.high <= gone <= -found.low
+    assert abs(misses.mean()) < 4 * misses.std() / np.sqrt(n)
+    assert abs(covered.mean() - 0.95) < 4 * np.sqrt(0.95 * 0.05 / n)
+
+
+def test_the_unit_of_people_does_not_matter() -> None:
+    before, during, _ = sales(2, 1.1, 0.0)
+    assert region_lift(before, during, 1e6 * PEOPLE, DARK) == pytest.approx(
+        region_lift(before, during, PEOPLE, DARK)
+    )
+
+
+def test_nothing_sold_is_no_effect() -> None:
+    nothing = np.zeros(40)
+    assert region_lift(nothing, nothing, PEOPLE, DARK) == pytest.approx((0.0, 0.0, 0.0, 0.0, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"people": np.zeros(40)}, "people"),
+        ({"treated": np.arange(40) < 3}, "treated"),
+        ({"before": np.ones(39)}, "shapes"),
+        ({"level": 1.0}, "level"),
+    ],
+)
+def test_what_cannot_be_fitted_is_refused(changed: dict[str, Any], said: str) -> None:
+    good = {"before": np.ones(40), "during": np.ones(40), "people": PEOPLE, "treated": DARK}
+    with pytest.raises(BadInput, match=said):
+        region_lift(**good | changed)
