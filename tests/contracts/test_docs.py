@@ -14,6 +14,7 @@ import typer
 
 from gaelp.cli.main import app
 from gaelp.market.file import load
+from gaelp.worlds.families import FAMILIES
 
 REPOSITORY = Path(__file__).parents[2]
 README = REPOSITORY / "README.md"
@@ -203,6 +204,12 @@ def test_the_page_of_the_market_is_what_its_script_writes(
     assert build_market.main() == 0, "run python docs/reference/build_market.py"
     monkeypatch.setattr(build_market, "HEAD", "# Another page\n")
     assert build_market.main() == 1
+
+
+def test_the_page_of_families_tells_of_each() -> None:
+    page = (REPOSITORY / "docs" / "reference" / "families.md").read_text()
+    for each in FAMILIES.values():
+        assert f"| `{each.name}` | {each.about} | {'yes' if each.outside_spread else ''} |" in page
 
 
 @pytest.mark.parametrize("record", ["PERSON", "MEMORY", "DECISION", "EVENT"])
