@@ -10,11 +10,12 @@ from gaelp.cli.console import JsonOption, out, print_json, progress, say
 
 if TYPE_CHECKING:
     from gaelp.journeys.table import JourneyTable
-    from gaelp.measurement.attribution import Attributed
+    from gaelp.measurement.attribution import Attributed, Settings
 
 _PATH_ROLES = ("path", "conversions", "value", "nulls")
 _EVENT_ROLES = ("person", "time", "channel", "kind", "value", "world")
 _CELL_WIDTH = 16
+_MEASURES = ("shares", "counts")
 
 
 def attribute_command(
@@ -58,6 +59,9 @@ def attribute_command(
         str | None, typer.Option(help="Paths: what stands between two channels.", show_default=">")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Names the replicates and sampled orders.")] = 0,
+    score: Annotated[
+        bool, typer.Option("--score", help="Rank the models by their distance to the truth of a run.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Divide conversions and their value among channels, by one model or by all that the table can answer.
@@ -67,6 +71,7 @@ def attribute_command(
     from gaelp.measurement.attribution import MODELS, Settings, attribute
 
     file, names = _file_and_models(words, model or [], MODELS)
+    run = file
     if file.is_dir():
         file = _events_of(file)
     settings = Settings(
@@ -76,6 +81,9 @@ def attribute_command(
         prior_journeys=prior_journeys,
         seed=seed,
     )
+    if score:
+        _score(run, names, settings, bootstrap, as_json=as_json)
+        return
     table = _read(file, _columns(column or []), separator, timeout_days)
     table = table.within_windows(click_days=click_days, view_days=view_days)
     n_runs = len(names or MODELS) * (1 + bootstrap)
@@ -87,6 +95,61 @@ def attribute_command(
         print_json({name: answer.as_dict() for name, answer in answers.items()})
     else:
         _print(table, answers)
+
+
+def _score(
+    run: Path, names: list[str] | None, settings: "Settings", bootstrap: int, *, as_json: bool
+) -> None:
+    """Rank models against the truth of a run, whose worlds are lived again."""
+    from gaelp.cli.console import find_market
+    from gaelp.core.errors import BadInput, MismatchError
+    from gaelp.evaluation.attribution_scores import score_run, world_hours
+    from gaelp.market.file import load
+    from gaelp.worlds.runs import CONFIG, read_json
+
+    if not (run / CONFIG).is_file():
+        remedy = "Make one by `gaelp simulate --events --lift-test 0.1 --out RUN`."
+        raise BadInput(
+            "FILE", str(run), "must be the folder of a run: only a simulation knows the truth", remedy
+        )
+    config = read_json(run / CONFIG)
+    market = load(find_market(config["market"]))
+    if market.sha256 != config["market_sha256"]:
+        remedy = "Restore the market file, or simulate the run again."
+        raise MismatchError("market", market.sha256[:12], f"must be {config['market_sha256'][:12]}", remedy)
+    with progress("living it again", world_hours(config["settings"]), quiet=as_json) as tick:
+        scores = score_run(
+            market,
+            config["settings"],
+            config["seed"],
+            models=names,
+            options=settings,
+            n_bootstrap=bootstrap,
+            tick=tick,
+        )
+    if as_json:
+        print_json({name: each.as_dict() for name, each in scores.items()})
+        return
+    out().print(_ranking(scores))
+
+
+def _ranking(scores: Mapping[str, Any]) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(
+        title="Distance to the truth, nearest shares first", title_justify="left", box=box.SIMPLE_HEAD
+    )
+    table.add_column("model", no_wrap=True)
+    for name in ("shares", "counts"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, each in scores.items():
+        row = each.as_dict()
+        cells = [
+            f"{row[what]:.2f} ({row[f'{what}_low']:.2f} to {row[f'{what}_high']:.2f})" for what in _MEASURES
+        ]
+        table.add_row(name, *cells)
+    return table
 
 
 def _file_and_models(

@@ -12,6 +12,7 @@ import typer
 from gaelp import __version__
 from gaelp.cli.attribute import attribute_command
 from gaelp.cli.bench import bench_command
+from gaelp.cli.competition import competition_command
 from gaelp.cli.demo import demo_command
 from gaelp.cli.doctor import doctor_command
 from gaelp.cli.evaluate import evaluate_command
@@ -59,6 +60,7 @@ app.command("attribute")(attribute_command)
 app.command("bench")(bench_command)
 app.command("lag")(lag_command)
 app.command("identity")(identity_command)
+app.command("competition")(competition_command)
 app.command("doctor")(doctor_command)
 app.add_typer(journeys_app, name="journeys")
 app.add_typer(experiment_app, name="experiment")

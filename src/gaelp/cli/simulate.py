@@ -23,6 +23,7 @@ from gaelp.cli.console import (
     show,
 )
 
+_ARMS = ("shown", "held_out")
 _FIGURES = (
     ("spend", "spend_usd", "$"),
     ("of the budget", "spend_share", "%"),
@@ -71,6 +72,13 @@ def simulate_command(
     regions: Annotated[
         bool, typer.Option("--regions", help="Keep regions by day, for `gaelp export mmm`.")
     ] = False,
+    reports: Annotated[
+        bool, typer.Option("--reports", help="Keep hourly reports of each line, for `gaelp competition`.")
+    ] = False,
+    lift_test: Annotated[
+        float,
+        typer.Option(metavar="SHARE", help="Test each channel: keep its ads from this share of people."),
+    ] = 0.0,
     folder: OutOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -79,12 +87,13 @@ def simulate_command(
     from gaelp.market.file import load
     from gaelp.worlds.regions import REGIONS, write_regions
     from gaelp.worlds.registry import make_policy
+    from gaelp.worlds.reports import REPORTS, write_reports
     from gaelp.worlds.runs import RESULT, WORLDS, RunConfig, run_folder, write_json
     from gaelp.worlds.simulate import check_sizes, run_simulation, world_hours
     from gaelp.worlds.snapshot import save_worlds
     from gaelp.worlds.visible import EVENTS, write_visible_events
 
-    for name, asked in (("events", events), ("regions", regions)):
+    for name, asked in (("events", events), ("regions", regions), ("reports", reports)):
         if asked and not folder:
             raise BadInput(name, asked, "must come with --out", "Name the folder to keep them in.")
     check_sizes(worlds=worlds, users=users, days=days, runoff_days=runoff_days, budget=daily_budget_usd)
@@ -100,6 +109,8 @@ def simulate_command(
         "twin": not no_twin,
         "events": events,
         "regions": regions,
+        "reports": reports,
+        "lift_test": lift_test,
     }
     config = RunConfig(
         command="simulate", settings=settings, seed=seed, market=market, market_sha256=file.sha256
@@ -122,6 +133,8 @@ def simulate_command(
                 at_end=lambda now: save_worlds(now, run / WORLDS) if run else None,
                 events=events,
                 regions=regions,
+                reports=reports,
+                lift_test=lift_test,
             )
         figures = simulation.figures
         if describe:
@@ -132,6 +145,8 @@ def simulate_command(
             write_visible_events(run / EVENTS, simulation.flight.market)
         if run and simulation.regions:
             write_regions(run / REGIONS, simulation.regions)
+        if run and simulation.reports:
+            write_reports(run / REPORTS, simulation.reports)
     if as_json:
         print_json(figures)
     else:
@@ -172,11 +187,29 @@ def _print(figures: dict[str, Any], folder: str | None) -> None:
     console.print(table)
     note = "attributed: last click within 30 days; incremental: less the same worlds without our ads"
     console.print(note, highlight=False, soft_wrap=True)
+    if "lift_tests" in figures:
+        console.print(_lift_table(figures["lift_tests"]))
     if "targets" in figures:
         console.print(_target_table(figures["targets"]))
     if folder:
         text = f"kept in {folder}; look at a person with: gaelp journeys show 17 --run {folder}"
         console.print(text, highlight=False, soft_wrap=True)
+
+
+def _lift_table(tests: dict[str, dict[str, Any]]) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title="Lift tests, as platforms show them", title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("channel")
+    for name in ("people shown", "held out", "conversions", "of the held out", "caused"):
+        table.add_column(name, justify="right")
+    for channel, test in tests.items():
+        counts = [f"{test[f'{what}_{arm}']:,}" for what in ("people", "conversions") for arm in _ARMS]
+        caused = test["conversions_caused"]
+        shown = "n/a" if caused is None else f"{caused:,.0f} ± {1.96 * test['standard_error']:,.0f}"
+        table.add_row(channel, *counts, shown)
+    return table
 
 
 def _target_table(targets: list[dict[str, Any]]) -> Any:

@@ -21,14 +21,18 @@ from gaelp.core.errors import BadInput
 from gaelp.core.words import LINES, PAID_CHANNELS, Channel, TouchKind
 from gaelp.journeys.events import journeys_of_events
 from gaelp.journeys.table import JourneyTable
+from gaelp.market.file import MarketFile
 from gaelp.market.market import Market
 from gaelp.measurement.attribution.calibrated import Experiment, calibrate
 from gaelp.measurement.attribution.credits import Counts, Credits, Settings, Unanswerable
 from gaelp.measurement.attribution.models import MODELS
-from gaelp.platforms.lift import LiftReport, lift_report
+from gaelp.platforms.lift import LiftReport, lift_of, lift_report
 from gaelp.platforms.reporting import Sight, seen_events
-from gaelp.worlds.flight import Flight, Tick
+from gaelp.worlds.flight import WARM_UP_DAYS, Flight, Tick, fly, make_market, run_off, warm_up
+from gaelp.worlds.registry import make_policy
+from gaelp.worlds.splits import plain_worlds
 from gaelp.worlds.twins import attributed_by_line, replay
+from gaelp.worlds.visible import EVENTS_PER_PERSON
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -41,10 +45,12 @@ times the constant that makes its total true; that corrected by lift tests.
 The model `last` is another thing than `last_click`: it credits the last touch that the account saw, and an
 impression like a click.
 """
+_WORLDS_AT_ONCE = 8
+"""Their events, twins and snapshot are in memory together."""
 _CHANNEL_OF_LINE = np.array([int(line.channel) for line in LINES])
 
 
-class Tested(NamedTuple):
+class LiftTests(NamedTuple):
     """Lift tests and, of the same worlds, what platforms claim by the last click within 30 days.
 
     Attributes:
@@ -70,7 +76,7 @@ class Panel:
     world: Ints
     truth: Floats
     claimed: Floats
-    tested: Tested | None = None
+    tested: LiftTests | None = None
 
 
 def panel_of(
@@ -103,9 +109,9 @@ def panel_of(
     return Panel(table, world, truth, _claimed(flight), tested_of(flight) if flight.holdout > 0 else None)
 
 
-def tested_of(flight: Flight) -> Tested:
+def tested_of(flight: Flight) -> LiftTests:
     """The lift tests of a flight that was flown with a holdout, and run off."""
-    return Tested(lift_report(flight.market, seat=flight.seat, until=flight.market.hour), _claimed(flight))
+    return LiftTests(lift_report(flight.market, seat=flight.seat, until=flight.market.hour), _claimed(flight))
 
 
 def _claimed(flight: Flight) -> Floats:
@@ -178,16 +184,14 @@ def pooled(panels: Sequence[Panel]) -> Panel:
     )
 
 
-def tested_together(tests: Sequence[Tested]) -> Tested:
+def tested_together(tests: Sequence[LiftTests]) -> LiftTests:
     """Tests of several batches of worlds as one."""
     lift = LiftReport(*(np.concatenate(parts) for parts in zip(*(each.lift for each in tests), strict=True)))
-    return Tested(lift, np.concatenate([each.claimed for each in tests]))
+    return LiftTests(lift, np.concatenate([each.claimed for each in tests]))
 
 
-def experiments_of(tested: Tested, weight: Floats | None = None) -> dict[str, Experiment]:
+def experiments_of(tested: LiftTests, weight: Floats | None = None) -> dict[str, Experiment]:
     """What each tested channel caused as a share of what platforms claim for it, with standard errors.
-
-    The held-out arm's conversions a person, times the people shown, are what would have come anyway.
 
     Args:
         tested: lift tests of some worlds. weight: (n_worlds,) how often each counts; None once.
@@ -198,12 +202,9 @@ def experiments_of(tested: Tested, weight: Floats | None = None) -> dict[str, Ex
     claimed = times @ tested.claimed
     found = {}
     for i, name in enumerate(NAMES):
-        shown, held = people[i]
-        if shown > 0 and held > 0 and claimed[i] > 0:
-            scale = shown / held
-            error = np.sqrt(sales[i, 0] + scale**2 * max(sales[i, 1], 1.0))  # counts of rare events
-            caused = sales[i, 0] - scale * sales[i, 1]
-            found[name] = Experiment(float(caused / claimed[i]), float(error / claimed[i]))
+        caused, error = lift_of(people[i], sales[i])
+        if caused is not None and error is not None and claimed[i] > 0:
+            found[name] = Experiment(caused / float(claimed[i]), error / float(claimed[i]))
     return found
 
 
@@ -330,3 +331,48 @@ def _distances(
         name: (credit, shares_distance(credit, truth), counts_distance(credit, truth))
         for name, credit in credits.items()
     }
+
+
+def score_run(
+    file: MarketFile,
+    settings: Mapping[str, Any],
+    seed: int,
+    *,
+    models: Sequence[str] | None = None,
+    options: Settings | None = None,
+    n_bootstrap: int = 200,
+    tick: Tick = lambda _: None,
+) -> dict[str, Score]:
+    """Live a run of `gaelp simulate` again, once more without each channel, and rank the models.
+
+    Args:
+        file: the run's market. settings, seed: as the run's configuration states them.
+        models, options, n_bootstrap: as in `score`. tick: told the world-hours done.
+    """
+    worlds = plain_worlds(file, settings["worlds"], seed)
+    panels = []
+    for first in range(0, len(worlds), _WORLDS_AT_ONCE):
+        some = worlds[first : first + _WORLDS_AT_ONCE]
+        market = make_market(some, settings["users"], event_rows=EVENTS_PER_PERSON * settings["users"])
+        traffic = warm_up(market, tick=tick)
+        snapshot = market.copy()
+        flight = fly(
+            market,
+            make_policy(settings["policy"], file)(),
+            days=settings["days"],
+            traffic=traffic,
+            daily_budget_usd=settings["daily_budget_usd"],
+            seed=seed,
+            holdout=settings.get("lift_test", 0.0),
+            tick=tick,
+        )
+        run_off(market, settings["runoff_days"], tick)
+        panels.append(panel_of(snapshot, flight, runoff_days=settings["runoff_days"], tick=tick))
+    return score(pooled(panels), models, options, n_bootstrap=n_bootstrap)
+
+
+def world_hours(settings: Mapping[str, Any]) -> int:
+    """World-hours that `score_run` lives."""
+    lives = 1 + len(PAID_CHANNELS)
+    days = WARM_UP_DAYS + lives * (settings["days"] + settings["runoff_days"])
+    return int(24 * settings["worlds"] * days)

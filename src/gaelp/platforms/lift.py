@@ -8,7 +8,7 @@ Source: Johnson, Lewis, Nubbemeyer, "Ghost Ads: Improving the Economics of Measu
 Journal of Marketing Research 54(6), 2017.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,3 +57,36 @@ def lift_report(market: Market, *, seat: int = 0, until: int) -> LiftReport:
             found.conversions[world, channel] = np.bincount(arm, minlength=2)
             found.value_usd[world, channel] = np.bincount(arm, value, minlength=2)
     return found
+
+
+def told(report: LiftReport) -> dict[str, dict[str, float | None]]:
+    """By channel, over all worlds: both arms, conversions caused among the people shown, and their error.
+
+    What would have come anyway is the held-out arm's conversions a person, times the people shown.
+    """
+    found = {}
+    for channel, people, sales in zip(
+        PAID_CHANNELS, report.people.sum(axis=0), report.conversions.sum(axis=0), strict=True
+    ):
+        caused, error = lift_of(people, sales)
+        found[channel.name.lower()] = {
+            "people_shown": int(people[0]),
+            "people_held_out": int(people[1]),
+            "conversions_shown": int(sales[0]),
+            "conversions_held_out": int(sales[1]),
+            "conversions_caused": caused,
+            "standard_error": error,
+        }
+    return found
+
+
+def lift_of(people: NDArray[Any], sales: NDArray[Any]) -> tuple[float | None, float | None]:
+    """Conversions that ads caused among the people shown, and the standard error; None where an arm is empty.
+
+    Args:
+        people, sales: (2,) of the people shown and held out. Sales are taken as counts of rare events.
+    """
+    if not (people[0] > 0 and people[1] > 0):
+        return None, None
+    scale = people[0] / people[1]
+    return float(sales[0] - scale * sales[1]), float(np.sqrt(sales[0] + scale**2 * max(sales[1], 1.0)))

@@ -16,10 +16,12 @@ from gaelp.core.words import LINES, N_LINES, NO_LINE, Channel
 from gaelp.market.file import MarketFile
 from gaelp.market.market import Market, World
 from gaelp.market.state import BIDS, CLICKS, IMPRESSIONS, OPPORTUNITIES, SPEND, WINS, empty_controls
+from gaelp.platforms.lift import lift_report, told
 from gaelp.worlds.compiling import compile_apart
 from gaelp.worlds.flight import WARM_UP_DAYS, Flight, Tick, fly, make_market, panel_budget, run_off, warm_up
 from gaelp.worlds.regions import RegionDays, RegionRecorder
 from gaelp.worlds.registry import make_policy
+from gaelp.worlds.reports import Watched
 from gaelp.worlds.splits import plain_worlds
 from gaelp.worlds.twins import outcome
 from gaelp.worlds.visible import EVENTS_PER_PERSON
@@ -44,6 +46,7 @@ class Simulation:
         twin: the same worlds without our ads; None where none was asked for.
         runoff_days: days after the flight.
         regions: regions by day of flight and run-off; None where they were not asked for.
+        reports: what the account was shown by hour and line; None where they were not asked for.
     """
 
     figures: dict[str, Any]
@@ -51,6 +54,7 @@ class Simulation:
     twin: Market | None
     runoff_days: int
     regions: RegionDays | None = None
+    reports: dict[str, Floats] | None = None
 
 
 def check_sizes(
@@ -109,6 +113,8 @@ def run_simulation(
     at_end: Callable[[Market], object] = lambda _: None,
     events: bool = False,
     regions: bool = False,
+    lift_test: float = 0.0,
+    reports: bool = False,
 ) -> Simulation:
     """Warm worlds up, fly a policy, let the run-off pass, and difference with the twin.
 
@@ -127,12 +133,15 @@ def run_simulation(
         at_end: called with the worlds on the last evening of the flight, before the run-off.
         events: keep the log that `visible.write_visible_events` reads.
         regions: keep what the account knows of its regions by day.
+        lift_test: share of people from whom a test of each channel keeps its ads; 0 for no tests.
+        reports: keep what the account is shown by hour and line.
 
     Raises:
         BadInput: something asked for is impossible; nothing was simulated.
     """
     check_sizes(worlds=n_worlds, users=n_people, days=days, runoff_days=runoff_days, budget=budget)
     policy = make_policy(policy_name, file)()
+    watched = Watched(policy, file, n_people) if reports else None
     compile_s = compile_market(file, logger)
     event_rows = EVENTS_PER_PERSON * n_people if events else 0
     market = make_market(plain_worlds(file, n_worlds, seed), n_people, event_rows=event_rows)
@@ -147,11 +156,12 @@ def run_simulation(
     wall, cpu = time.perf_counter(), time.process_time()
     flight = fly(
         market,
-        policy,
+        watched or policy,
         days=days,
         traffic=traffic,
         daily_budget_usd=budget,
         seed=seed,
+        holdout=lift_test,
         tick=live,
         keep_bids=False,
     )
@@ -162,6 +172,7 @@ def run_simulation(
     user_days = float(n_worlds * n_people * days)
     figures = {
         **figures_of(flight, without, runoff_days),
+        **({"lift_tests": told(lift_report(market, until=market.hour))} if lift_test > 0 else {}),
         "opportunities_per_user_day": held / user_days,
         "wall_s": wall_s,
         "cpu_s": cpu_s,
@@ -182,7 +193,9 @@ def run_simulation(
         "ltv_usd": file.ltv_usd,
         "cac_target_usd": file.cac_target_usd,
     }
-    return Simulation(figures, flight, without, runoff_days, recorder.table() if recorder else None)
+    by_region = recorder.table() if recorder else None
+    shown = watched.reports() if watched else None
+    return Simulation(figures, flight, without, runoff_days, by_region, shown)
 
 
 def figures_of(flight: Flight, twin: Market | None, runoff_days: int) -> dict[str, Any]:
