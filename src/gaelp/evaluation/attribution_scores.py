@@ -32,7 +32,7 @@ from gaelp.worlds.flight import WARM_UP_DAYS, Flight, Tick, fly, make_market, ru
 from gaelp.worlds.registry import make_policy
 from gaelp.worlds.splits import plain_worlds
 from gaelp.worlds.twins import attributed_by_line, replay
-from gaelp.worlds.visible import EVENTS_PER_PERSON
+from gaelp.worlds.visible import event_rows
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -353,7 +353,8 @@ def score_run(
     panels = []
     for first in range(0, len(worlds), _WORLDS_AT_ONCE):
         some = worlds[first : first + _WORLDS_AT_ONCE]
-        market = make_market(some, settings["users"], event_rows=EVENTS_PER_PERSON * settings["users"])
+        days = WARM_UP_DAYS + settings["days"] + settings["runoff_days"]
+        market = make_market(some, settings["users"], event_rows=event_rows(settings["users"], days))
         traffic = warm_up(market, tick=tick)
         snapshot = market.copy()
         flight = fly(

@@ -24,7 +24,7 @@ from gaelp.worlds.registry import make_policy
 from gaelp.worlds.reports import Watched
 from gaelp.worlds.splits import plain_worlds
 from gaelp.worlds.twins import outcome
-from gaelp.worlds.visible import EVENTS_PER_PERSON
+from gaelp.worlds.visible import event_rows
 
 Floats = NDArray[np.float64]
 Log = Callable[[str], None]
@@ -143,8 +143,8 @@ def run_simulation(
     policy = make_policy(policy_name, file)()
     watched = Watched(policy, file, n_people) if reports else None
     compile_s = compile_market(file, logger)
-    event_rows = EVENTS_PER_PERSON * n_people if events else 0
-    market = make_market(plain_worlds(file, n_worlds, seed), n_people, event_rows=event_rows)
+    room = event_rows(n_people, WARM_UP_DAYS + days + runoff_days) if events else 0
+    market = make_market(plain_worlds(file, n_worlds, seed), n_people, event_rows=room)
     traffic = warm_up(market, tick=tick)
     without: Market | None = None
     if twin:

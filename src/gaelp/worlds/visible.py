@@ -27,8 +27,8 @@ from gaelp.platforms.reporting import Sight, seen_events
 
 EVENTS = "events.parquet"
 """Its name in a run's folder."""
-EVENTS_PER_PERSON = 100
-"""Room for a run's events; the reference market writes about 50 a person in 180 days."""
+EVENTS_PER_PERSON_DAY = 1.0
+"""Room for a run's events; the reference market writes about .3 a person and day."""
 
 DEVICES = ("mobile", "desktop", "tablet")
 PEOPLE_PER_HOME, PEOPLE_PER_OFFICE, PEOPLE_PER_CARRIER, PEOPLE_PER_CAFE = 1.5, 20.0, 300.0, 40.0
@@ -41,6 +41,11 @@ DAYS_PER_LEASE = 60.0
 """Days for which a home keeps its address. Assumed."""
 _HOME, _PHASE, _OFFICE, _CARRIER, _PLACE, _CAFE = range(4096, 4102)
 _EDGES = PLACES.cumsum(axis=1)
+
+
+def event_rows(n_people: int, days: int) -> int:
+    """Room for the events of a world that lives `days`, the warm-up included."""
+    return int(EVENTS_PER_PERSON_DAY * n_people * days)
 
 
 def life_of(market: Market, world: int, seat: int, seen: NDArray[np.void]) -> NDArray[np.int64]:
@@ -149,13 +154,14 @@ def _spot(key: np.uint64, purpose: int, n: float) -> int:
 
 
 def write_visible_events(path: Path, market: Market, *, seat: int = 0) -> int:
-    """Write the user-level events that a seat knows of, of all worlds, oldest known first.
+    """Write the user-level events that a seat knows of, world by world, oldest known first in each.
 
-    Columns: `person` is the world and the address somebody was logged in with, else the cookie; whoever
-    refused both is a person of one event. `time` is in seconds since 1970, `channel` and `kind` are words,
-    `value` is the USD of a conversion. `cookie` and `login` are empty where refused, and so is `address` (a
-    network address, hashed) where both are; `city` is where the address is, `device` a word. What an account
-    is never told is not there; see the visibility matrix.
+    Columns: `world` is its place in the batch; no person and no journey spans two. `person` is the world and
+    the address somebody was logged in with, else the cookie; whoever refused both is a person of one event.
+    `time` is in seconds since 1970, `channel` and `kind` are words, `value` is the USD of a conversion.
+    `cookie` and `login` are empty where refused, and so is `address` (a network address, hashed) where both
+    are; `city` is where the address is, `device` a word. What an account is never told is not there; see the
+    visibility matrix.
 
     Args:
         path: Parquet file to make or replace. market: worlds made with `event_rows`. seat: whose.
@@ -168,7 +174,7 @@ def write_visible_events(path: Path, market: Market, *, seat: int = 0) -> int:
     """
     most = int(market.books.n_events.max())
     if most > market.books.events.shape[1]:
-        remedy = "Simulate fewer days, or make more room."
+        remedy = "Simulate fewer people or days: bids so high need more room."
         raise BadInput("events", most, f"must be at most {market.books.events.shape[1]:,} a world", remedy)
     arrow: Any = importlib.import_module("pyarrow")
     parquet: Any = importlib.import_module("pyarrow.parquet")
