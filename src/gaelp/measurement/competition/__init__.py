@@ -1,0 +1,1 @@
+"""Competitive intelligence: what rivals bid and win, as far as an account's own reports tell."""
