@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gaelp.cli.main import app
-from gaelp.core.errors import BadInput
+from gaelp.core.errors import BadInput, MismatchError
 from gaelp.core.words import PAID_CHANNELS, Channel
 from gaelp.evaluation.attribution_scores import (
     CALIBRATED,
@@ -17,6 +17,7 @@ from gaelp.evaluation.attribution_scores import (
     ZERO,
     LiftTests,
     Panel,
+    Score,
     counts_distance,
     experiments_of,
     pooled,
@@ -88,8 +89,8 @@ def test_a_calibrated_model_has_the_lift_of_its_tests():
     assert error == pytest.approx(np.sqrt(900 + 81 * 50))
     factor = experiments_of(tests)["search"]
     assert factor.incremental_conversions == pytest.approx(0.45)
-    scores = score(panel(tested=tests), ["last"], n_bootstrap=20)
-    assert scores[CALIBRATED].credits[SEARCH] == pytest.approx(0.45 * 3.0)
+    scores = score(pooled([panel(tested=tests)] * 4), ["last"], n_bootstrap=20)
+    assert scores[CALIBRATED].credits[SEARCH] == pytest.approx(0.45 * 12.0)
     gap = scores[CALIBRATED].less_half_of(scores["last"])
     assert gap["counts"][0] == pytest.approx(scores[CALIBRATED].counts[0] - 0.5 * scores["last"].counts[0])
     assert gap["counts"][1] <= gap["counts"][0] <= gap["counts"][2]
@@ -131,12 +132,41 @@ def test_a_run_with_lift_tests_is_scored(tmp_path):
     scores = call("attribute", run, "--score", "--bootstrap", 5)
     assert {"last", "markov", "shapley", "data_driven", ZERO, LAST_CLICK, SCALED, CALIBRATED} <= scores.keys()
     assert scores[ZERO]["counts"] >= 1.0
-    assert scores[LAST_CLICK]["credits"]["social"] == figures["by_channel"]["social"]["conversions"]
+    # those decided in the run-off are claimed too
+    assert scores[LAST_CLICK]["credits"]["social"] >= figures["by_channel"]["social"]["conversions"]
+    assert scores["last"]["shares_low"] is None, "two worlds say nothing of how worlds differ"
+    with pytest.raises(BadInput, match="click_days"):
+        refused("attribute", run, "--score", "--click-days", 1)
+    result = json.loads((run / "result.json").read_text())
+    (run / "result.json").write_text(json.dumps(result | {"spend_usd": 1.0}))
+    with pytest.raises(MismatchError, match="as the run has it"):
+        refused("attribute", run, "--score")
+
+
+def refused(*words: Any) -> None:
+    """Run a command and raise what it raised."""
+    found = CliRunner().invoke(app, [str(word) for word in words])
+    assert found.exception is not None
+    raise found.exception
 
 
 def test_only_a_run_can_be_scored(tmp_path):
     table = tmp_path / "paths.csv"
     table.write_text("path,conversions\nA > B,1\n")
-    found = CliRunner().invoke(app, ["attribute", str(table), "--score"])
-    assert found.exit_code != 0
-    assert isinstance(found.exception, BadInput)
+    with pytest.raises(BadInput, match="only a simulation knows"):
+        refused("attribute", table, "--score")
+
+
+def test_a_share_held_out_is_checked_first():
+    with pytest.raises(BadInput, match="lift_test"):
+        refused("simulate", "--lift-test", 1.5)
+
+
+def test_worlds_drawn_that_caused_nothing_have_no_distance():
+    nothing = np.zeros(2)
+    assert np.isnan(shares_distance(np.ones(2), nothing))
+    assert np.isnan(counts_distance(np.ones(2), np.array([2.0, -3.0])))
+    drawn = Score(np.zeros(N), np.array([0.5, np.nan, 0.4, 0.6]), np.array([1.0, np.nan, np.nan, np.nan]))
+    found = drawn.as_dict()
+    assert found["shares_low"] == pytest.approx(0.405)
+    assert found["counts_low"] is None

@@ -68,12 +68,13 @@ def attribute_command(
 
     Credits and the row `(baseline)` add up to the conversions recorded.
     """
+    from gaelp.core.errors import BadInput
     from gaelp.measurement.attribution import MODELS, Settings, attribute
 
     file, names = _file_and_models(words, model or [], MODELS)
     run = file
     if file.is_dir():
-        file = _events_of(file)
+        file = events_of(file)
     settings = Settings(
         half_life_days=half_life_days,
         order=order,
@@ -82,6 +83,17 @@ def attribute_command(
         seed=seed,
     )
     if score:
+        for name, given in (
+            ("click_days", click_days),
+            ("view_days", view_days),
+            ("timeout_days", timeout_days),
+            ("column", column),
+            ("separator", separator),
+        ):
+            if given is not None:
+                raise BadInput(
+                    name, given, "cannot go with --score", "Leave it out: the whole run is scored."
+                )
         _score(run, names, settings, bootstrap, as_json=as_json)
         return
     table = _read(file, _columns(column or []), separator, timeout_days)
@@ -105,7 +117,7 @@ def _score(
     from gaelp.core.errors import BadInput, MismatchError
     from gaelp.evaluation.attribution_scores import score_run, world_hours
     from gaelp.market.file import load
-    from gaelp.worlds.runs import CONFIG, read_json
+    from gaelp.worlds.runs import CONFIG, RESULT, read_json
 
     if not (run / CONFIG).is_file():
         remedy = "Make one by `gaelp simulate --events --lift-test 0.1 --out RUN`."
@@ -122,6 +134,7 @@ def _score(
             market,
             config["settings"],
             config["seed"],
+            spend_usd=read_json(run / RESULT)["spend_usd"],
             models=names,
             options=settings,
             n_bootstrap=bootstrap,
@@ -145,9 +158,12 @@ def _ranking(scores: Mapping[str, Any]) -> Any:
         table.add_column(name, justify="right", no_wrap=True)
     for name, each in scores.items():
         row = each.as_dict()
-        cells = [
-            f"{row[what]:.2f} ({row[f'{what}_low']:.2f} to {row[f'{what}_high']:.2f})" for what in _MEASURES
-        ]
+        cells = [f"{row[what]:.2f}" for what in _MEASURES]
+        if row["shares_low"] is not None:
+            cells = [
+                f"{cell} ({row[f'{what}_low']:.2f} to {row[f'{what}_high']:.2f})"
+                for what, cell in zip(_MEASURES, cells, strict=True)
+            ]
         table.add_row(name, *cells)
     return table
 
@@ -170,7 +186,7 @@ def _file_and_models(
     return Path(files[0]), None if "all" in asked or not asked else asked
 
 
-def _events_of(run: Path) -> Path:
+def events_of(run: Path) -> Path:
     """The events that a run kept."""
     from gaelp.core.errors import BadInput
     from gaelp.worlds.visible import EVENTS

@@ -101,6 +101,7 @@ def _truth(config: dict[str, Any], world: int, regions: Any, quiet: bool) -> dic
             runoff_days=settings["runoff_days"],
             spent_micros=int(regions.delivery[0, ..., GEO_SPEND].sum()),
             daily_budget_usd=settings["daily_budget_usd"],
+            holdout=settings.get("lift_test", 0.0),
             seed=config["seed"],
             tick=tick,
         )

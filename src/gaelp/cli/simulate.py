@@ -96,7 +96,14 @@ def simulate_command(
     for name, asked in (("events", events), ("regions", regions), ("reports", reports)):
         if asked and not folder:
             raise BadInput(name, asked, "must come with --out", "Name the folder to keep them in.")
-    check_sizes(worlds=worlds, users=users, days=days, runoff_days=runoff_days, budget=daily_budget_usd)
+    check_sizes(
+        worlds=worlds,
+        users=users,
+        days=days,
+        runoff_days=runoff_days,
+        budget=daily_budget_usd,
+        lift_test=lift_test,
+    )
     file = load(find_market(market))
     make_policy(policy, file)
     settings: dict[str, Any] = {

@@ -17,12 +17,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gaelp.core.errors import BadInput
+from gaelp.core.errors import BadInput, MismatchError
+from gaelp.core.units import MICROS_PER_USD
 from gaelp.core.words import LINES, PAID_CHANNELS, Channel, TouchKind
 from gaelp.journeys.events import journeys_of_events
 from gaelp.journeys.table import JourneyTable
 from gaelp.market.file import MarketFile
 from gaelp.market.market import Market
+from gaelp.market.state import SPEND
 from gaelp.measurement.attribution.calibrated import Experiment, calibrate
 from gaelp.measurement.attribution.credits import Counts, Credits, Settings, Unanswerable
 from gaelp.measurement.attribution.models import MODELS
@@ -45,6 +47,8 @@ times the constant that makes its total true; that corrected by lift tests.
 The model `last` is another thing than `last_click`: it credits the last touch that the account saw, and an
 impression like a click.
 """
+LEAST_WORLDS = 8
+"""Fewer say nothing of how worlds differ: no intervals."""
 _WORLDS_AT_ONCE = 8
 """Their events, twins and snapshot are in memory together."""
 _CHANNEL_OF_LINE = np.array([int(line.channel) for line in LINES])
@@ -68,7 +72,8 @@ class Panel:
     Attributes:
         table: journeys of all worlds. world: (n_rows,) which world each row is of.
         truth: (n_worlds, 6) sales that each paid channel caused.
-        claimed: (n_worlds, 6) conversions that platforms claim, by the last click within 30 days.
+        claimed: (n_worlds, 6) conversions that platforms claim, by the last click within 30 days, decided
+            from the flight's start to the run-off's end, as all else is.
         tested: its lift tests; None where none ran. May be of more worlds than the rest.
     """
 
@@ -115,8 +120,8 @@ def tested_of(flight: Flight) -> LiftTests:
 
 
 def _claimed(flight: Flight) -> Floats:
-    market, end = flight.market, flight.start + flight.hours
-    claimed = attributed_by_line(market, flight.start, end, market.hour, flight.seat)
+    market = flight.market
+    claimed = attributed_by_line(market, flight.start, market.hour, market.hour, flight.seat)
     by_channel = np.zeros((market.n_worlds, len(PAID_CHANNELS)))
     np.add.at(by_channel.T, _CHANNEL_OF_LINE, claimed.T)
     return by_channel
@@ -209,15 +214,17 @@ def experiments_of(tested: LiftTests, weight: Floats | None = None) -> dict[str,
 
 
 def shares_distance(credit: Floats, truth: Floats) -> float:
-    """Half the absolute differences of shares; 1 where nothing is credited."""
+    """Half the absolute differences of shares; 1 where nothing is credited, NaN where nothing was caused."""
+    if not truth.sum() > 0:
+        return np.nan
     if credit.sum() <= 0:
         return 1.0
     return float(0.5 * np.abs(credit / credit.sum() - truth / truth.sum()).sum())
 
 
 def counts_distance(credit: Floats, truth: Floats) -> float:
-    """Absolute differences of counts over all that is true."""
-    return float(np.abs(credit - truth).sum() / truth.sum())
+    """Absolute differences of counts over all that is true; NaN where nothing was caused."""
+    return float(np.abs(credit - truth).sum() / truth.sum()) if truth.sum() > 0 else np.nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,15 +249,19 @@ class Score:
         }
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON."""
+        """JSON; the ends are null where there are none."""
         found: dict[str, Any] = {"credits": dict(zip(NAMES, self.credits.tolist(), strict=True))}
         for name, draws in (("shares", self.shares), ("counts", self.counts)):
-            found[name], found[f"{name}_low"], found[f"{name}_high"] = _with_ends(draws)
+            found[name], *ends = _with_ends(draws)
+            found[f"{name}_low"], found[f"{name}_high"] = (None if np.isnan(end) else end for end in ends)
         return found
 
 
 def _with_ends(draws: Floats) -> tuple[float, float, float]:
-    low, high = np.quantile(draws[1:], [0.025, 0.975]) if draws.size > 1 else (np.nan, np.nan)
+    """The first, and the 95 % interval of the others, drawn worlds that caused nothing left out."""
+    if np.isnan(draws[1:]).all():
+        return float(draws[0]), np.nan, np.nan
+    low, high = np.nanquantile(draws[1:], [0.025, 0.975])
     return float(draws[0]), float(low), float(high)
 
 
@@ -266,7 +277,8 @@ def score(
 
     Args:
         panel: pooled worlds. models: names; None for all that the table can answer. settings: of models.
-        n_bootstrap: draws of worlds. tick: told model runs done, (1 + n_bootstrap) a model.
+        n_bootstrap: draws of worlds; of fewer than `LEAST_WORLDS` none are made.
+        tick: told model runs done, (1 + n_bootstrap) a model.
 
     Raises:
         BadInput: the channels caused nothing in all, so there is no distance to speak of.
@@ -284,6 +296,7 @@ def score(
     counts = Counts.of(panel.table)
     paid = np.array([panel.table.channels.index(name) for name in NAMES])
     n_worlds = len(panel.truth)
+    n_bootstrap = n_bootstrap if n_worlds >= LEAST_WORLDS else 0
     rng = np.random.default_rng(settings.seed)
     rows: list[dict[str, tuple[Floats, float, float]]] = []
     for draw in range(n_bootstrap + 1):
@@ -338,6 +351,7 @@ def score_run(
     settings: Mapping[str, Any],
     seed: int,
     *,
+    spend_usd: float,
     models: Sequence[str] | None = None,
     options: Settings | None = None,
     n_bootstrap: int = 200,
@@ -347,8 +361,13 @@ def score_run(
 
     Args:
         file: the run's market. settings, seed: as the run's configuration states them.
+        spend_usd: what the run spent, which must come out again.
         models, options, n_bootstrap: as in `score`. tick: told the world-hours done.
+
+    Raises:
+        MismatchError: it does not come out as it did: another version of GAELP or of the policy made the run.
     """
+    spent = 0.0
     worlds = plain_worlds(file, settings["worlds"], seed)
     panels = []
     for first in range(0, len(worlds), _WORLDS_AT_ONCE):
@@ -368,7 +387,12 @@ def score_run(
             tick=tick,
         )
         run_off(market, settings["runoff_days"], tick)
+        spent += flight.report[..., SPEND].sum() / MICROS_PER_USD
         panels.append(panel_of(snapshot, flight, runoff_days=settings["runoff_days"], tick=tick))
+    if abs(spent - spend_usd) > 0.01:
+        allowed = f"must be {spend_usd:,.2f}, as the run has it"
+        remedy = "Simulate the run again with this version of GAELP and of the policy."
+        raise MismatchError("spend_usd", round(spent, 2), allowed, remedy)
     return score(pooled(panels), models, options, n_bootstrap=n_bootstrap)
 
 

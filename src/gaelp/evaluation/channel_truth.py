@@ -53,6 +53,7 @@ def channel_effects(
     runoff_days: int,
     spent_micros: int,
     daily_budget_usd: float | None = None,
+    holdout: float = 0.0,
     seed: int = 0,
     tick: Tick = lambda _: None,
 ) -> dict[str, ChannelEffect]:
@@ -60,7 +61,7 @@ def channel_effects(
 
     Args:
         world: of the run. policy: fresh, as the run flew it.
-        n_people, days, runoff_days, daily_budget_usd, seed: as the run had them.
+        n_people, days, runoff_days, daily_budget_usd, holdout, seed: as the run had them.
         spent_micros: what the run spent, which must come out again.
         tick: told the world-hours done.
 
@@ -79,6 +80,7 @@ def channel_effects(
         days=days,
         traffic=traffic,
         daily_budget_usd=daily_budget_usd,
+        holdout=holdout,
         seed=seed,
         tick=tick,
     )

@@ -4,6 +4,9 @@ A person enters a channel's test with the first bid that the account places for 
 placed (a ghost bid): who never came into question dilutes neither arm. From then on their conversions count,
 as the platform, which knows its own users, matches them to the advertiser's sales. Only sums are shown.
 
+A person who leaves the market and whose place is bid for again is dropped from both arms, with what they had
+bought: over a month's flight up to 7 % of sales, so effects are told that much too small.
+
 Source: Johnson, Lewis, Nubbemeyer, "Ghost Ads: Improving the Economics of Measuring Online Ad Effectiveness",
 Journal of Marketing Research 54(6), 2017.
 """

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gaelp.core.errors import BadInput
 from gaelp.core.units import MICROS_PER_USD
 from gaelp.core.words import LINES, N_LINES, NO_LINE, Audience, Channel, TouchKind
 from gaelp.market.market import Market
@@ -306,7 +307,14 @@ def seen_events(market: Market, world: int, seat: int, sight: Sight, until: int)
 
     Returns:
         (n,) SEEN records.
+
+    Raises:
+        BadInput: there were more events than room for them.
     """
+    happened, room = int(market.books.n_events[world]), market.books.events.shape[1]
+    if happened > room:
+        remedy = "Simulate fewer days, or make more room: bids so high bring more events."
+        raise BadInput("events", happened, f"must be at most {room:,} a world", remedy)
     events = market.events(world)
     events = events[events["seat"] == seat]
     made = market.decisions(world)

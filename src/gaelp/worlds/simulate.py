@@ -58,7 +58,13 @@ class Simulation:
 
 
 def check_sizes(
-    *, worlds: int, users: int, days: int, runoff_days: int = 0, budget: float | None = None
+    *,
+    worlds: int,
+    users: int,
+    days: int,
+    runoff_days: int = 0,
+    budget: float | None = None,
+    lift_test: float = 0.0,
 ) -> None:
     """Refuse sizes that cannot be flown, before anything is built.
 
@@ -77,6 +83,8 @@ def check_sizes(
     if budget is not None and not 0 <= budget <= 1e9:  # NaN is refused too
         remedy = "Give --daily-budget-usd in USD a day for the simulated panel."
         raise BadInput("daily_budget_usd", budget, "must be from 0 to 1e+09", remedy)
+    if not 0.0 <= lift_test < 1.0:
+        raise BadInput("lift_test", lift_test, "must be from 0 to below 1", "Use 0.1, or 0 for no test.")
 
 
 def compile_market(file: MarketFile, log: Log = lambda _: None) -> float:
@@ -139,7 +147,14 @@ def run_simulation(
     Raises:
         BadInput: something asked for is impossible; nothing was simulated.
     """
-    check_sizes(worlds=n_worlds, users=n_people, days=days, runoff_days=runoff_days, budget=budget)
+    check_sizes(
+        worlds=n_worlds,
+        users=n_people,
+        days=days,
+        runoff_days=runoff_days,
+        budget=budget,
+        lift_test=lift_test,
+    )
     policy = make_policy(policy_name, file)()
     watched = Watched(policy, file, n_people) if reports else None
     compile_s = compile_market(file, logger)

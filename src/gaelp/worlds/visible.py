@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaelp.core.clock import SECONDS_PER_HOUR
-from gaelp.core.errors import BadInput
 from gaelp.core.files import replacing
 from gaelp.core.jit import jit
 from gaelp.core.random import bits, subkey, uniform
@@ -172,10 +171,6 @@ def write_visible_events(path: Path, market: Market, *, seat: int = 0) -> int:
     Raises:
         BadInput: there were more events than room for them.
     """
-    most = int(market.books.n_events.max())
-    if most > market.books.events.shape[1]:
-        remedy = "Simulate fewer people or days: bids so high need more room."
-        raise BadInput("events", most, f"must be at most {market.books.events.shape[1]:,} a world", remedy)
     arrow: Any = importlib.import_module("pyarrow")
     parquet: Any = importlib.import_module("pyarrow.parquet")
     channels = np.array([channel.name.lower() for channel in Channel])
