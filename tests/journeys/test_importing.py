@@ -116,3 +116,17 @@ def test_an_id_that_stands_for_people_of_two_worlds_is_refused(file: Path) -> No
     )
     with pytest.raises(BadInput, match="of one world each"):
         read_event_file(file)
+
+
+def test_lines_that_differ_in_stage_or_booking_only_are_two_events(store: JourneyStore, file: Path) -> None:
+    file.write_text(
+        "person,time,kind,channel,value,stage,booked\n"
+        "a,2026-03-01,click,search,,considering,\n"
+        "a,2026-03-01,click,search,,intent,\n"
+        "a,2026-03-02,conversion,,9,,2026-03-02\n"
+        "a,2026-03-02,conversion,,9,,2026-03-03\n"
+        "a,2026-03-02,conversion,social,9,intent,2026-03-03\n"  # where and how near are not kept of these
+    )
+    for expected in ((2, 2, 1), (0, 0, 5)):
+        told = read_event_file(file).append_to(store, NOW)
+        assert (told.touches, told.conversions, told.repeats) == expected and not told.conflicts

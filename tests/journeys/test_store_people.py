@@ -141,3 +141,34 @@ def test_forgetting_one_of_two_who_were_parted_keeps_the_ledger_even(store: Jour
     ledger.settle(day(30))
     balance = ledger.balance()["USD"]
     assert balance.is_even and balance.credited_micros == balance.booked_micros == 90_000_000
+
+
+def test_forgetting_a_buyer_leaves_others_touches_settled(store: JourneyStore) -> None:
+    store.append([click("a", "e1", 0), sale("b", "s1", 2)], day(2))
+    ledger = RewardLedger(store)
+    store.merge("b", "a", 0.8, day(2))
+    ledger.settle(day(20))
+    store.unmerge("a", "b", day(20))
+    ledger.settle(day(20))
+    assert ledger.episode(day(0), day(3), day(20)).pending.tolist() == [False]
+    store.forget("b")
+    ledger.settle(day(20))
+    episode = ledger.episode(day(0), day(3), day(20))
+    assert (episode.pending.tolist(), episode.reward_micros.tolist()) == ([False], [0])
+    assert not ledger.settle(day(20)).event_id
+
+
+@pytest.mark.parametrize("name", ["\udcff", "a\x00b", "x" * 256])
+def test_an_id_no_database_can_hold_is_refused_wherever_it_is_given(store: JourneyStore, name: str) -> None:
+    store.append(LIVES, day(30))
+    for call in (
+        lambda: store.get_or_create(name, day(30)),
+        lambda: store.person(name),
+        lambda: store.journey(name, day(30)),
+        lambda: store.journeys(name, day(30)),
+        lambda: store.forget(name),
+        lambda: store.merge("laptop", name, 0.5, day(30)),
+        lambda: store.unmerge(name, "laptop", day(30)),
+    ):
+        with pytest.raises(BadInput, match="`person`"):
+            call()

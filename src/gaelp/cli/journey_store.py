@@ -59,7 +59,7 @@ def import_command(
     WHAT is person, time, kind, channel, and where there are any value, cost, currency, device, rival, stage,
     booked, event_id. A run has events if it was made by `gaelp simulate --events --out RUN`.
     """
-    from gaelp.cli.attribute import _events_of
+    from gaelp.cli.attribute import events_of
     from gaelp.core.errors import BadInput
     from gaelp.journeys.importing import read_event_file
 
@@ -70,7 +70,7 @@ def import_command(
             raise BadInput("column", given, "must be WHAT=COLUMN", "Write it like --column person=user_id.")
         columns[what] = name
     is_run = file.is_dir()
-    found = read_event_file(_events_of(file) if is_run else file, columns, prefix=prefix)
+    found = read_event_file(events_of(file) if is_run else file, columns, prefix=prefix)
     moment = found.last_at if is_run and now is None else _moment(now)
     with _store(database, make=True) as store:
         stored = found.append_to(store, moment)

@@ -22,6 +22,8 @@ _MOST_MICROS: Final = 2**53  # shares of an amount are computed in floats
 _LONGEST_ID: Final = 255
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND: Final = dt.timedelta(microseconds=1)
+_FIRST_US: Final = (dt.datetime.min.replace(tzinfo=dt.UTC) - _EPOCH) // _MICROSECOND
+_LAST_US: Final = (dt.datetime.max.replace(tzinfo=dt.UTC) - _EPOCH) // _MICROSECOND
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,7 +259,7 @@ def micros_since_1970(name: str, moment: dt.datetime | int) -> int:
     """An aware date-time as microseconds since 1970; whole numbers are taken as such.
 
     Raises:
-        BadInput: it names no zone.
+        BadInput: it names no zone, or lies outside the years 1 to 9999.
 
     >>> micros_since_1970("now", dt.datetime(1970, 1, 2, tzinfo=dt.UTC))
     86400000000
@@ -267,6 +269,9 @@ def micros_since_1970(name: str, moment: dt.datetime | int) -> int:
             raise BadInput(name, moment, "must name its time zone", "Use datetime(..., tzinfo=datetime.UTC).")
         return (moment - _EPOCH) // _MICROSECOND
     if isinstance(moment, (int, np.integer)) and not isinstance(moment, bool):
+        if not _FIRST_US <= moment <= _LAST_US:
+            allowed = "must be microseconds since 1970, of a year from 1 to 9999"
+            raise BadInput(name, moment, allowed, "Correct its unit.")
         return int(moment)
     raise BadInput(name, moment, "must be an aware date-time or whole microseconds since 1970", "Convert it.")
 
@@ -278,7 +283,7 @@ def moment_of(at_us: int) -> dt.datetime:
 
 def moments(name: str, cells: Sequence[Any] | NDArray[Any]) -> Ints:
     """Times as microseconds since 1970; see `micros_since_1970`."""
-    if isinstance(cells, np.ndarray) and cells.dtype.kind in "iu":
+    if isinstance(cells, np.ndarray) and cells.dtype.kind == "i":
         return cells.astype(np.int64)
     return np.array([micros_since_1970(f"{name}[{i}]", cell) for i, cell in enumerate(cells)], np.int64)
 

@@ -6,6 +6,7 @@ and whoever reads sees one moment.
 """
 
 import os
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,10 @@ DEFAULT_URL = "sqlite:///journeys.db"
 _WRITE_LOCK = 0x6761656C70  # "gaelp"
 _FEW = 200  # rows that are not worth a COPY
 _PATIENCE_MS = 120_000
+_NOTHING_STORED = "What was begun was not stored."
+_NOT_SCRUBBED = (
+    "Rows that were removed stay removed, but their bytes may still be in the files: run it again."
+)
 _PRAGMAS = (
     f"busy_timeout = {_PATIENCE_MS}",
     "journal_mode = WAL",
@@ -87,7 +92,7 @@ class Database:
         Raises:
             GaelpError: the database failed.
         """
-        with _plain_errors(), self._reading.connect() as connection:
+        with self._plain_errors(_NOTHING_STORED), self._reading.connect() as connection:
             yield connection
 
     @contextmanager
@@ -97,7 +102,7 @@ class Database:
         Raises:
             GaelpError: the database failed: a full disk, a lost connection, a writer that took minutes.
         """
-        with _plain_errors(), self._writing.begin() as connection:
+        with self._plain_errors(_NOTHING_STORED), self._writing.begin() as connection:
             if not self.is_sqlite:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITE_LOCK)))
             yield connection
@@ -109,6 +114,7 @@ class Database:
         columns: Mapping[str, Sequence[Any] | NDArray[Any]],
         *,
         skip_known: bool = False,
+        absent_from: sa.Table | None = None,
     ) -> int:
         """Add rows given as columns: COPY on PostgreSQL, one prepared statement on SQLite.
 
@@ -117,6 +123,7 @@ class Database:
             table: gets the rows.
             columns: values by column name, all of one length.
             skip_known: leave out rows that would repeat a unique key, in the table or in these rows.
+            absent_from: also leave out rows whose `event_id` this table holds.
 
         Returns:
             Rows added.
@@ -126,15 +133,21 @@ class Database:
         if not rows:
             return 0
         at = ", ".join(columns)
-        known = " ON CONFLICT DO NOTHING" if skip_known else ""
+        is_choosy = skip_known or absent_from is not None
+        known = " WHERE TRUE"  # SQLite takes an ON after a FROM for that of a join
+        if absent_from is not None:
+            name = absent_from.name
+            known = f" WHERE NOT EXISTS (SELECT 1 FROM {name} WHERE {name}.event_id = told.event_id)"
+        known += " ON CONFLICT DO NOTHING" if skip_known else ""
         if self.is_sqlite or len(rows) <= _FEW:
-            marks = ", ".join(["?" if self.is_sqlite else "%s"] * len(lists))
-            cursor = connection.exec_driver_sql(
-                f"INSERT INTO {table.name} ({at}) VALUES ({marks}){known}", rows
-            )
-            return cursor.rowcount
+            mark = "?" if self.is_sqlite else "%s"
+            cells = ", ".join(f"{mark} AS {name}" for name in columns)
+            source = f"SELECT * FROM (SELECT {cells}) AS told{known}"
+            if not is_choosy:
+                source = f"VALUES ({', '.join([mark] * len(lists))})"
+            return connection.exec_driver_sql(f"INSERT INTO {table.name} ({at}) {source}", rows).rowcount
         target = f"{table.name} ({at})"
-        if skip_known:
+        if is_choosy:
             target = f"staged_{table.name} ({at})"
             connection.exec_driver_sql(
                 f"CREATE TEMPORARY TABLE IF NOT EXISTS staged_{table.name} (LIKE {table.name})"
@@ -147,9 +160,10 @@ class Database:
                 copy.set_types([_PG_TYPES.get(kind, kind) for kind in types])
                 for row in rows:
                     copy.write_row(row)
-            if not skip_known:
+            if not is_choosy:
                 return len(rows)
-            cursor.execute(f"INSERT INTO {table.name} ({at}) SELECT {at} FROM staged_{table.name}{known}")
+            source = f"SELECT {at} FROM staged_{table.name} AS told{known}"
+            cursor.execute(f"INSERT INTO {table.name} ({at}) {source}")
             added: int = cursor.rowcount
             cursor.execute(f"TRUNCATE staged_{table.name}")
         return added
@@ -186,18 +200,27 @@ class Database:
         """Make the files forget what the tables no longer hold; rewrites them, so it takes a while.
 
         Raises:
-            GaelpError: a reader kept the log from being emptied.
+            GaelpError: somebody was in the way, or the database failed.
         """
-        with self.engine.connect() as connection:
+        with self._plain_errors(_NOT_SCRUBBED), self.engine.connect() as connection:
             if self.is_sqlite:
                 driver: Any = connection.connection.driver_connection  # VACUUM wants no transaction
                 driver.execute("VACUUM")
                 if driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
-                    raise GaelpError("The log still holds old pages: somebody is reading. Scrub again later.")
+                    raise sqlite3.OperationalError("somebody is reading, so the log still holds old pages")
                 return
             connection = connection.execution_options(isolation_level="AUTOCOMMIT")
             for table in metadata.sorted_tables:
                 connection.exec_driver_sql(f"VACUUM FULL {table.name}")
+
+    @contextmanager
+    def _plain_errors(self, outcome: str) -> Iterator[None]:
+        """Tell any failure of the database in one sentence, and what has become of the work."""
+        of_driver = self.engine.dialect.loaded_dbapi.Error  # of COPY and VACUUM, which go past SQLAlchemy
+        try:
+            yield
+        except (sa.exc.DBAPIError, of_driver) as error:
+            raise GaelpError(f"The database failed: {_reason(error)}. {outcome}") from error
 
     def _migrate(self) -> None:
         with self._reading.connect() as connection:
@@ -247,16 +270,8 @@ def _version(connection: sa.Connection) -> str | None:
     return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
 
 
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    try:
-        yield
-    except sa.exc.OperationalError as error:
-        raise GaelpError(f"The database failed: {_reason(error)}. What was begun was not stored.") from error
-
-
-def _reason(error: sa.exc.DatabaseError) -> str:
-    return " ".join(str(error.orig).split())
+def _reason(error: Exception) -> str:
+    return " ".join(str(error.orig if isinstance(error, sa.exc.DBAPIError) else error).split())
 
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:

@@ -70,8 +70,8 @@ def read_event_file(path: Path, columns: dict[str, str] | None = None, *, prefix
 
     Lines may come in any order. An event without an id is named after what its line says, so that equal
     lines, in this file or in one read before, are one event. Amounts are in units of the currency (USD where
-    no column tells), times as `columns.hours` reads them. Value on a touch is ignored, and so is where a
-    conversion happened.
+    no column tells), times as `columns.hours` reads them. Value and booking of a touch are ignored, and so is
+    where a conversion happened.
 
     Args:
         path: .csv, .csv.gz, .tsv, .tsv.gz or .parquet with a header.
@@ -173,8 +173,9 @@ def _batch(told: _Told, prefix: str) -> EventBatch:
         channel=Coded(batch.channel.names, np.where(sold, -1, batch.channel.code)),
         device=Coded(batch.device.names, np.where(sold, -1, batch.device.code)),
         rival=Coded(batch.rival.names, np.where(sold, -1, batch.rival.code)),
+        stage=np.where(sold, np.uint8(0), batch.stage),
         value_micros=np.where(sold, told.micros("value"), 0),
-        booked_us=told.booked_us(at_us),
+        booked_us=np.where(sold, told.booked_us(at_us), at_us),
     )
     return replace(batch, event_id=_ids(batch, told, prefix))
 
@@ -187,6 +188,7 @@ def _ids(batch: EventBatch, told: _Told, prefix: str) -> list[str]:
     for coded in (batch.person, batch.channel, batch.device, batch.rival, batch.currency):
         every = [*coded.names, ""]
         columns.append([every[i] for i in coded.code.tolist()])
-    columns += [each.tolist() for each in (batch.at_us, batch.value_micros, batch.cost_micros)]
+    whole = (batch.at_us, batch.booked_us, batch.value_micros, batch.cost_micros, batch.stage)
+    columns += [each.tolist() for each in whole]
     rows = zip(*columns, strict=True)
     return [blake2b("\x1f".join(map(str, row)).encode(), digest_size=12).hexdigest() for row in rows]

@@ -124,7 +124,12 @@ class JourneyStore:
         return found
 
     def person(self, person: str) -> people.Person | None:
-        """Who is behind an id; None where it is unknown."""
+        """Who is behind an id; None where it is unknown.
+
+        Raises:
+            BadInput: the id is no text a database can hold.
+        """
+        Coded.check("person", [person])
         with self.database.reading() as connection:
             return people.person(connection, person)
 
@@ -163,7 +168,7 @@ class JourneyStore:
             touches=touches,
             conversions=sales,
             repeats=len(batch) - touches - sales,
-            conflicts=tuple(clashes),
+            conflicts=tuple(dict.fromkeys(clashes)),
         )
 
     def journey(self, person: str, now: Moment) -> Journey | None:
@@ -172,6 +177,9 @@ class JourneyStore:
         Args:
             person: any id of theirs.
             now: the moment.
+
+        Raises:
+            BadInput: the id is no text a database can hold.
         """
         found = self.journeys(person, now, newest=True)
         return found[0] if found else None
@@ -183,7 +191,11 @@ class JourneyStore:
             person: any id of theirs; an unknown one has no journeys.
             now: the moment.
             newest: only the last one.
+
+        Raises:
+            BadInput: the id is no text a database can hold.
         """
+        Coded.check("person", [person])
         now_us = micros_since_1970("now", now)
         with self.database.reading() as connection:
             return read_journeys(connection, person, now_us, self.rules, newest=newest)
@@ -236,6 +248,7 @@ class JourneyStore:
         """
         if not 0.0 < confidence <= 1.0:
             raise BadInput("confidence", confidence, "must be above 0 and at most 1", "Give a probability.")
+        Coded.check("person", [kept, absorbed])
         now_us = micros_since_1970("now", now)
         with self.database.writing() as connection:
             found = people.require(self.database, connection, [kept, absorbed])
@@ -263,6 +276,7 @@ class JourneyStore:
         Raises:
             BadInput: an id is unknown, or both were born as one.
         """
+        Coded.check("person", [one, other])
         now_us = micros_since_1970("now", now)
         with self.database.writing() as connection:
             found = people.require(self.database, connection, [one, other])
@@ -281,7 +295,12 @@ class JourneyStore:
 
         Returns:
             Rows removed.
+
+        Raises:
+            BadInput: the id is no text a database can hold.
+            GaelpError: the files could not be rewritten; the rows are removed all the same.
         """
+        Coded.check("person", [person])
         removed = 0
         with self.database.writing() as connection:
             found = people.person(connection, person)
@@ -297,6 +316,10 @@ class JourneyStore:
                     .where(mine & (rewards.c.conversion_id != "") & rewards.c.conversion_id.not_in(sold))
                     .values(event_id="", alias_id=buyer.scalar_subquery())
                 )
+                # what others' touches had of these conversions is removed, so they are settled anew
+                paid = sa.select(rewards.c.alias_id).where(rewards.c.conversion_id.in_(sold))
+                owners = sa.select(aliases.c.identity_id).where(aliases.c.id.in_(paid))
+                connection.execute(identities.update().where(identities.c.id.in_(owners)).values(unsettled=1))
                 owned = sa.select(identities.c.id).where(identities.c.root_id == found.root)
                 for table, which in (
                     (rewards, rewards.c.conversion_id.in_(sold)),

@@ -1,10 +1,12 @@
 """How events become rows: codes, facts, journeys. Everything here runs within one `Database.writing`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import sqlalchemy as sa
+from numpy.typing import NDArray
 
 from gaelp.core.errors import BadInput
 from gaelp.journeys import people
@@ -12,6 +14,8 @@ from gaelp.journeys.batch import Coded, EventBatch, Ints
 from gaelp.journeys.bulk import OPEN, Cut, JourneyRules, Lives, cut, read_lives
 from gaelp.journeys.database import Database
 from gaelp.journeys.schema import conversions, identities, journeys, names, touchpoints
+
+Bools = NDArray[np.bool_]
 
 _MOST_NAMES: Final = 32_767
 
@@ -47,37 +51,34 @@ class Writer:
             self._codes(connection, known.get(space, {}), space, getattr(batch, space))
             for space in ("channel", "device", "rival", "currency")
         )
-        touch, sale = np.flatnonzero(~converts), np.flatnonzero(converts)
         ids = batch.event_id
-        n_touches = self.database.insert(
-            connection,
-            touchpoints,
-            {
-                "alias_id": seen_under[touch],
-                "at_us": batch.at_us[touch],
-                "event_id": ids if not sale.size else [ids[i] for i in touch.tolist()],
-                "kind": batch.kind[touch],
-                "channel": channel[touch],
-                "device": device[touch],
-                "rival": rival[touch],
-                "stage": batch.stage[touch],
-                "cost_micros": batch.cost_micros[touch],
-                "currency": currency[touch],
-            },
-            skip_known=True,
-        )
-        n_sales = self.database.insert(
-            connection,
-            conversions,
-            {
-                "alias_id": seen_under[sale],
-                "at_us": batch.at_us[sale],
-                "event_id": [ids[i] for i in sale.tolist()],
-                "booked_us": batch.booked_us[sale],
-                "value_micros": batch.value_micros[sale],
-                "currency": currency[sale],
-            },
-            skip_known=True,
+        stage = np.where(converts, np.uint8(0), batch.stage)
+        every: dict[str, Any] = {
+            "alias_id": seen_under,
+            "at_us": batch.at_us,
+            "kind": batch.kind,
+            "channel": channel,
+            "device": device,
+            "rival": rival,
+            "stage": stage,
+            "cost_micros": batch.cost_micros,
+            "booked_us": batch.booked_us,
+            "value_micros": batch.value_micros,
+            "currency": currency,
+        }
+        touch, sale = _touches_and_sales(ids, converts)
+        n_touches, n_sales = (
+            self.database.insert(
+                connection,
+                table,
+                {
+                    "event_id": ids if rows.size == len(ids) else [ids[i] for i in rows.tolist()],
+                    **{name: column[rows] for name, column in every.items() if name in table.c},
+                },
+                skip_known=True,
+                absent_from=other,
+            )
+            for table, other, rows in ((touchpoints, conversions, touch), (conversions, touchpoints, sale))
         )
         repeats = len(batch) - n_touches - n_sales
         if repeats == 0 and new.size == alias.size:  # all of their lives is in these arrays
@@ -88,7 +89,7 @@ class Writer:
                 at_us=batch.at_us,
                 kind=batch.kind,
                 channel=channel,
-                stage=batch.stage,
+                stage=stage,
                 value_micros=batch.value_micros,
                 currency=currency,
             )
@@ -99,7 +100,7 @@ class Writer:
             earliest = np.full(roots.size, np.iinfo(np.int64).max)
             np.minimum.at(earliest, person, batch.at_us)
             self.recut(connection, roots, earliest, now_us)
-        return n_touches, n_sales, self._conflicts(connection, batch, seen_under) if repeats else []
+        return n_touches, n_sales, self._conflicts(connection, ids, converts, every) if repeats else []
 
     def recut(self, connection: sa.Connection, roots: Ints, earliest_us: Ints | None, now_us: int) -> None:
         """Cut lives anew, from the journey on that the earliest news fall into; None: all of them."""
@@ -164,31 +165,34 @@ class Writer:
         known |= dict(zip(new, fresh, strict=True))
         return np.array([known[name] for name in column.names] + [0], np.int64)[column.code]
 
-    def _conflicts(self, connection: sa.Connection, batch: EventBatch, seen_under: Ints) -> list[str]:
+    def _conflicts(
+        self, connection: sa.Connection, ids: Sequence[str], converts: Bools, every: dict[str, Any]
+    ) -> list[str]:
         """Ids of events that say something else than what is stored under them."""
-        found: dict[str, tuple[Any, ...]] = {}
-        stored: dict[bool, dict[str, tuple[Any, ...]]] = {}
-        told = zip(
-            batch.event_id,
-            batch.is_conversion.tolist(),
-            seen_under.tolist(),
-            batch.at_us.tolist(),
-            batch.kind.tolist(),
-            (batch.cost_micros + batch.value_micros).tolist(),
-            strict=True,
-        )
-        t, c = touchpoints.c, conversions.c
-        for is_sale, columns in (
-            (False, (t.event_id, t.alias_id, t.at_us, t.kind, t.cost_micros)),
-            (True, (c.event_id, c.alias_id, c.at_us, c.value_micros)),
+        found: list[str] = []
+        for table, rows in (
+            (touchpoints, np.flatnonzero(~converts)),
+            (conversions, np.flatnonzero(converts)),
         ):
-            rows = connection.execute(
-                sa.select(*columns).where(self.database.among(columns[0], batch.event_id))
-            )
-            stored[is_sale] = {row[0]: tuple(row[1:]) for row in rows.all()}
-        found = {}
-        for event_id, is_sale, alias, at_us, kind, amount in told:
-            mine = (alias, at_us, amount) if is_sale else (alias, at_us, kind, amount)
-            if stored[is_sale].get(event_id) != mine:
-                found[event_id] = mine
-        return list(found)
+            asked = [ids[i] for i in rows.tolist()]
+            names = [name for name in every if name in table.c]
+            columns = sa.select(table.c.event_id, *(table.c[name] for name in names))
+            kept = connection.execute(columns.where(self.database.among(table.c.event_id, asked))).all()
+            stored = {row[0]: tuple(row[1:]) for row in kept}
+            told = zip(*(every[name][rows].tolist() for name in names), strict=True)
+            found += [each for each, cells in zip(asked, told, strict=True) if stored.get(each) != cells]
+        return list(dict.fromkeys(found))
+
+
+def _touches_and_sales(ids: Sequence[str], converts: Bools) -> tuple[Ints, Ints]:
+    """Rows of touches and of conversions; where one id is both, only rows of the kind that comes first."""
+    touch, sale = np.flatnonzero(~converts), np.flatnonzero(converts)
+    both = {ids[i] for i in sale.tolist()}
+    both = both.intersection(ids[i] for i in touch.tolist()) if both else both
+    if not both:
+        return touch, sale
+    first: dict[str, bool] = {}
+    for each, is_sale in zip(ids, converts.tolist(), strict=True):
+        first.setdefault(each, is_sale)
+    keeps = np.array([first[each] for each in ids]) == converts
+    return np.flatnonzero(~converts & keeps), np.flatnonzero(converts & keeps)
