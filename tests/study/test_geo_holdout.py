@@ -1,6 +1,6 @@
 """Geo holdouts in the simulated market against their twins: intervals hold the truth as often as they say.
 
-Run with `pytest -s -m study tests/study/test_geo_holdout.py`; some minutes on two cores.
+Run with `pytest -s -m study tests/study/test_geo_holdout.py`; about nine minutes of one core.
 """
 
 import numpy as np
