@@ -56,9 +56,9 @@ class Fit:
 
     Attributes:
         law: of the bid needed.
-        theta: (3,) location at the middle of the log, log of the scale, trend a week.
-        covariance: (3, 3) of theta.
-        influence: (n_days, 3) what each day did to theta.
+        theta: (5,) as in `likelihood.terms`.
+        covariance: (5, 5) of theta.
+        influence: (n_days, 5) what each day did to theta.
         free: degrees of freedom of the errors.
         log_likelihood: at theta, prior left out.
         noise: of what was told.
@@ -94,7 +94,7 @@ class Fit:
         return Estimate(value, value - reach, value + reach)
 
     def gradient(self, figure: Callable[[Floats], float]) -> Floats:
-        """(3,) slopes of a figure at theta."""
+        """(5,) slopes of a figure at theta."""
         steps = _SLOPE_STEP * np.eye(N_PARAMETERS)
         ends = [(figure(self.theta + step), figure(self.theta - step)) for step in steps]
         return np.array([(high - low) / (2.0 * _SLOPE_STEP) for high, low in ends])

@@ -108,7 +108,8 @@ def terms(law: Law, log: LineLog, theta: Floats, noise: Noise) -> Terms:
 
     Args:
         law: of the bid needed. log: the reports.
-        theta: (3,) location at the middle of the log, log of the scale, trend a week.
+        theta: (5,) location at the middle of the log, log of the scale, trend a week, and by how much rivals'
+            log level (`SWAY`) and log traffic (`DRIFT`) go with the usual pattern of own log bids.
         noise: what to divide by.
     """
     z = standardised(log, theta)
