@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import gaelp  # noqa: F401 (registers the environment)
-from gaelp.agents.actions import ActionPolicy
+from gaelp.agents.actions import ACTORS_A_GROUP, ActionPolicy
+from gaelp.agents.sb3 import sb3_actor
 from gaelp.core.errors import BadInput, MismatchError
 from gaelp.core.words import N_LINES
 from gaelp.evaluation.suites import contender
@@ -34,8 +35,8 @@ class Says:
         self.action, self.seen = np.full(N_LINES, action), []
 
     def act(self, observation):
-        self.seen.append(observation.copy())
-        return self.action
+        self.seen.append(observation[0].copy())
+        return np.tile(self.action, (len(observation), 1))
 
 
 def flown(policy, n_worlds=2):
@@ -77,6 +78,26 @@ def trained(algorithm="PPO", policy="MlpPolicy", **settings):
     library = importlib.import_module("sb3_contrib" if algorithm == "RecurrentPPO" else "stable_baselines3")
     env = gymnasium.make("gaelp/Campaign-v0", market=MARKET, users=100, days=1)
     return getattr(library, algorithm)(policy, env, seed=1, device="cpu", **settings)
+
+
+@pytest.mark.parametrize("algorithm", ["PPO", "RecurrentPPO"])
+def test_a_saved_model_acts_on_an_account_whoever_stands_beside_it(algorithm, tmp_path):
+    """Bit for bit over ten hours: alone, among others, among as many as a group holds."""
+    policy = "MlpPolicy" if algorithm == "PPO" else "MlpLstmPolicy"
+    path = tmp_path / "model.zip"
+    trained(algorithm, policy, n_steps=8, batch_size=8).save(path)
+    rng = np.random.default_rng(0)
+    rows = rng.uniform(-2, 2, (10, ACTORS_A_GROUP, len(CAMPAIGN_FEATURES))).astype(np.float32)
+    new = sb3_actor(path)
+    whole = new()
+    expected = np.array([whole.act(hour) for hour in rows])
+    assert np.ptp(expected, axis=1).max() > 0
+    for n in (1, 5):
+        actor = new()
+        assert np.array_equal([actor.act(hour[:n]) for hour in rows], expected[:, :n])
+    others, changed = new(), rows.copy()
+    changed[:, :7], changed[:, 8:] = rng.uniform(-2, 2, changed[:, :7].shape), 0.0
+    assert np.array_equal([others.act(hour)[7] for hour in changed], expected[:, 7])
 
 
 @pytest.mark.parametrize("algorithm", ["PPO", "RecurrentPPO"])

@@ -1,6 +1,7 @@
 """Distances of attribution models to the truth: exact on small panels, and from a run to a ranking."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,8 @@ from gaelp.evaluation.attribution_scores import (
     LAST_CLICK,
     SCALED,
     ZERO,
+    Evidence,
     LiftTests,
-    Panel,
     Score,
     counts_distance,
     experiments_of,
@@ -31,7 +32,7 @@ SEARCH, SOCIAL = int(Channel.SEARCH), int(Channel.SOCIAL)
 N = len(PAID_CHANNELS)
 
 
-def panel(*, tested: LiftTests | None = None) -> Panel:
+def evidence(*, tested: LiftTests | None = None) -> Evidence:
     """Two worlds, three journeys from social to search and one untouched; half is due to each channel."""
     table = JourneyTable(
         channels=tuple(channel.name.lower() for channel in Channel),
@@ -49,7 +50,7 @@ def panel(*, tested: LiftTests | None = None) -> Panel:
     truth[:, [SEARCH, SOCIAL]] = 0.25
     claimed = np.zeros((2, N))
     claimed[:, SEARCH] = 1.5
-    return Panel(table, np.array([0, 0, 1, 1]), truth, claimed, tested)
+    return Evidence(table, np.array([0, 0, 1, 1]), truth, claimed, np.zeros(2), tested)
 
 
 def lift(people: list[int], sales: list[int], claim: float) -> LiftTests:
@@ -71,7 +72,7 @@ def test_distances_are_what_their_names_say():
 
 
 def test_models_are_ranked_by_shares_and_the_rows_beside_them_are_there():
-    scores = score(panel(), ["last", "linear"], n_bootstrap=0)
+    scores = score(evidence(), ["last", "linear"], n_bootstrap=0)
     assert next(iter(scores)) == "linear"
     assert scores["linear"].shares[0] == pytest.approx(0.0)
     assert scores["linear"].counts[0] == pytest.approx(2.0)
@@ -89,7 +90,7 @@ def test_a_calibrated_model_has_the_lift_of_its_tests():
     assert error == pytest.approx(np.sqrt(900 + 81 * 50))
     factor = experiments_of(tests)["search"]
     assert factor.incremental_conversions == pytest.approx(0.45)
-    scores = score(pooled([panel(tested=tests)] * 4), ["last"], n_bootstrap=20)
+    scores = score(pooled([evidence(tested=tests)] * 4), ["last"], n_bootstrap=20)
     assert scores[CALIBRATED].credits[SEARCH] == pytest.approx(0.45 * 12.0)
     gap = scores[CALIBRATED].less_half_of(scores["last"])
     assert gap["counts"][0] == pytest.approx(scores[CALIBRATED].counts[0] - 0.5 * scores["last"].counts[0])
@@ -101,19 +102,19 @@ def test_an_empty_arm_tells_nothing():
     assert experiments_of(lift([9_000, 0], [900, 0], claim=10.0)) == {}
 
 
-def test_panels_are_pooled_world_by_world():
-    both = pooled([panel(), panel()])
+def test_evidence_is_pooled_world_by_world():
+    both = pooled([evidence(), evidence()])
     assert len(both.truth) == 4
     assert both.world.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
     assert both.table.person is not None and np.unique(both.table.person).size == 8
-    one, two = (score(each, ["markov"], n_bootstrap=0)["markov"] for each in (panel(), both))
+    one, two = (score(each, ["markov"], n_bootstrap=0)["markov"] for each in (evidence(), both))
     assert two.shares[0] == pytest.approx(one.shares[0])
 
 
 def test_channels_that_cause_nothing_have_no_distance():
-    nothing = panel()
+    nothing = evidence()
     with pytest.raises(BadInput, match="truth"):
-        score(Panel(nothing.table, nothing.world, np.zeros((2, N)), nothing.claimed), ["last"])
+        score(replace(nothing, truth=np.zeros((2, N))), ["last"])
 
 
 def call(*words: Any) -> Any:

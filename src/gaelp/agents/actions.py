@@ -19,11 +19,21 @@ LARGEST_STEP = 4.0
 """An action of 1 multiplies a line's paced bid by this, one of -1 divides it."""
 
 
+ACTORS_A_GROUP = 16
+"""Worlds that one actor acts for; judges cut batches at multiples of it."""
+
+
 class Actor(Protocol):
-    """Chooses actions from features; what it remembers belongs to one flight of one account."""
+    """Chooses actions from features; what it remembers belongs to one flight of a group of accounts.
+
+    An account's actions must not depend on the others' features, nor on how many they are.
+    """
 
     def act(self, observation: NDArray[np.float32]) -> NDArray[np.floating]:
-        """(n_lines,) actions for (n_features,) of `CAMPAIGN_FEATURES`; called once an hour."""
+        """(n, n_lines) actions for (n, n_features) of `CAMPAIGN_FEATURES`, n at most `ACTORS_A_GROUP`.
+
+        Called once an hour with the same accounts in the same places.
+        """
 
 
 @dataclass
@@ -32,8 +42,7 @@ class ActionPolicy:
 
     Attributes:
         pacing: what the actions scale.
-        new_actor: makes an actor that remembers nothing; one acts for each world, so that a world's figures
-            do not depend on which others fly beside it.
+        new_actor: makes an actor that remembers nothing; one acts for each group of worlds.
         name: for tables.
     """
 
@@ -48,7 +57,7 @@ class ActionPolicy:
         """Begin a campaign with actors that remember nothing."""
         self._brief = brief
         self._observer = None
-        self._actors = [self.new_actor() for _ in range(brief.n_worlds)]
+        self._actors = [self.new_actor() for _ in range(0, brief.n_worlds, ACTORS_A_GROUP)]
         self.pacing.start(brief)
 
     def act(self, view: View) -> ProposedControls:
@@ -57,8 +66,11 @@ class ActionPolicy:
         if self._observer is None:
             self._observer = observer_for(brief, view.hours_left)
         rows = self._observer.observe(view)
-        actions = [actor.act(row) for actor, row in zip(self._actors, rows, strict=True)]
-        return scaled(self.pacing.act(view), np.array(actions))
+        actions = [
+            actor.act(rows[i * ACTORS_A_GROUP : (i + 1) * ACTORS_A_GROUP])
+            for i, actor in enumerate(self._actors)
+        ]
+        return scaled(self.pacing.act(view), np.concatenate(actions))
 
 
 def observer_for(brief: Brief, hours: int) -> CampaignObserver:

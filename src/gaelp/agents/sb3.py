@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gaelp.agents.actions import Actor
+from gaelp.agents.actions import ACTORS_A_GROUP, Actor
 from gaelp.core.errors import BadInput, MismatchError
 from gaelp.core.words import N_LINES
 from gaelp.observation.campaign import CAMPAIGN_FEATURES
@@ -82,27 +82,32 @@ def sb3_actor(path: Path) -> Callable[[], Actor]:
 
 
 class _Sb3Actor:
-    """Asks a model for its most likely action; the state of a recurrent one is this actor's own."""
+    """Asks a model for its most likely actions; the states of a recurrent one are this actor's own.
+
+    The model always sees a whole group, empty rows added, so that its sums run alike however many fly.
+    """
 
     def __init__(self, model: Any) -> None:
         self._model = model
         self._state: Any = None
-        self._first = np.ones(1, bool)
+        self._rows = np.zeros((ACTORS_A_GROUP, len(CAMPAIGN_FEATURES)), np.float32)
+        self._first = np.ones(ACTORS_A_GROUP, bool)
         torch: Any = importlib.import_module("torch")
         torch.set_num_threads(1)  # nets this small only wait for a second one
         self._packing = torch.backends.mkldnn
 
     def act(self, observation: NDArray[np.float32]) -> NDArray[np.floating]:
+        self._rows[: len(observation)] = observation
         # oneDNN would pack an LSTM's weights anew for each hour: 23 ms against .1
         usual, self._packing.enabled = self._packing.enabled, False
         try:
             action, self._state = self._model.predict(
-                observation, state=self._state, episode_start=self._first, deterministic=True
+                self._rows, state=self._state, episode_start=self._first, deterministic=True
             )
         finally:
             self._packing.enabled = usual
-        self._first = np.zeros(1, bool)
-        return np.asarray(action)
+        self._first = np.zeros(ACTORS_A_GROUP, bool)
+        return np.asarray(action)[: len(observation)]
 
 
 def _described(path: Path) -> Mapping[str, Any]:

@@ -115,7 +115,7 @@ def _score(
     """Rank models against the truth of a run, whose worlds are lived again."""
     from gaelp.cli.console import find_market
     from gaelp.core.errors import BadInput, MismatchError
-    from gaelp.evaluation.attribution_scores import score_run, world_hours
+    from gaelp.evaluation.attribution_flights import score_run, world_hours
     from gaelp.market.file import load
     from gaelp.worlds.runs import CONFIG, RESULT, read_json
 

@@ -191,6 +191,8 @@ def _print(figures: dict[str, Any], folder: str | None) -> None:
     table.add_column(justify="right")
     for label, key, unit in _FIGURES:
         table.add_row(label, show(figures[key], unit))
+        if key == "conversions_at_end":
+            table.add_row("  of its clicks, to come by nowcast", _to_come(figures["nowcast"]))
     console.print(table)
     note = "attributed: last click within 30 days; incremental: less the same worlds without our ads"
     console.print(note, highlight=False, soft_wrap=True)
@@ -201,6 +203,12 @@ def _print(figures: dict[str, Any], folder: str | None) -> None:
     if folder:
         text = f"kept in {folder}; look at a person with: gaelp journeys show 17 --run {folder}"
         console.print(text, highlight=False, soft_wrap=True)
+
+
+def _to_come(told: dict[str, Any]) -> str:
+    if told["to_come"] is None:
+        return "too few to tell"
+    return "{to_come:,.0f} ({low:,.0f} to {high:,.0f}); came {came:,}".format(**told)
 
 
 def _lift_table(tests: dict[str, dict[str, Any]]) -> Any:

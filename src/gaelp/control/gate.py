@@ -256,12 +256,12 @@ def _without(values: Floats, lines: NDArray[np.bool_], name: str, denials: list[
 
 def _within(values: Floats, cap: Floats, name: str, denials: list[Denial]) -> Floats:
     """`values` where they are numbers from 0 to the column's cap; 0 and a denial elsewhere."""
+    if ((values >= 0) & (values <= cap)).all():  # NaN is neither
+        return values.copy()  # the policy keeps its array; what was approved stays as it was
     not_a_number = ~np.isfinite(values)
     negative = ~not_a_number & (values < 0)
     above = ~not_a_number & (values > cap)
     bad = not_a_number | negative | above
-    if not bad.any():
-        return values.copy()  # the policy keeps its array; what was approved stays as it was
     world, line = np.nonzero(bad)
     codes = np.where(not_a_number, "not_a_number", np.where(negative, "negative", "above_cap"))[bad]
     found = zip(codes.tolist(), world.tolist(), line.tolist(), cap[line], values[bad], strict=True)

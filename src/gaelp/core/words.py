@@ -7,6 +7,8 @@ advertising platform can hold a bid for: a channel x audience x device class.
 from enum import IntEnum
 from typing import NamedTuple
 
+import numpy as np
+
 
 class Stage(IntEnum):
     """How far a person has come towards buying in the category."""
@@ -113,6 +115,7 @@ SOCIAL_LINE, VIDEO_LINE, DISPLAY_LINE, RETARGETING_LINE = (
     next(i for i, line in enumerate(LINES) if line.channel is channel)
     for channel in (Channel.SOCIAL, Channel.VIDEO, Channel.DISPLAY, Channel.RETARGETING)
 )
+CHANNEL_OF_LINE = np.array([int(line.channel) for line in LINES])
 PAID_CHANNELS = tuple(channel for channel in Channel if channel <= Channel.EMAIL)
 N_CREATIVES = 3
 CREATIVES = ("reassurance", "emergency", "comparison")

@@ -17,24 +17,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gaelp.core.errors import BadInput, MismatchError
-from gaelp.core.units import MICROS_PER_USD
-from gaelp.core.words import LINES, PAID_CHANNELS, Channel, TouchKind
-from gaelp.journeys.events import journeys_of_events
+from gaelp.core.errors import BadInput
+from gaelp.core.words import PAID_CHANNELS
 from gaelp.journeys.table import JourneyTable
-from gaelp.market.file import MarketFile
-from gaelp.market.market import Market
-from gaelp.market.state import SPEND
 from gaelp.measurement.attribution.calibrated import Experiment, calibrate
 from gaelp.measurement.attribution.credits import Counts, Credits, Settings, Unanswerable
 from gaelp.measurement.attribution.models import MODELS
-from gaelp.platforms.lift import LiftReport, lift_of, lift_report
-from gaelp.platforms.reporting import Sight, seen_events
-from gaelp.worlds.flight import WARM_UP_DAYS, Flight, Tick, fly, make_market, run_off, warm_up
-from gaelp.worlds.registry import make_policy
-from gaelp.worlds.splits import plain_worlds
-from gaelp.worlds.twins import attributed_by_line, replay
-from gaelp.worlds.visible import event_rows
+from gaelp.platforms.lift import LiftReport, lift_of
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -49,9 +38,6 @@ impression like a click.
 """
 LEAST_WORLDS = 8
 """Fewer say nothing of how worlds differ: no intervals."""
-_WORLDS_AT_ONCE = 8
-"""Their events, twins and snapshot are in memory together."""
-_CHANNEL_OF_LINE = np.array([int(line.channel) for line in LINES])
 
 
 class LiftTests(NamedTuple):
@@ -66,7 +52,7 @@ class LiftTests(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Panel:
+class Evidence:
     """What is seen and what is true of some worlds.
 
     Attributes:
@@ -74,6 +60,7 @@ class Panel:
         truth: (n_worlds, 6) sales that each paid channel caused.
         claimed: (n_worlds, 6) conversions that platforms claim, by the last click within 30 days, decided
             from the flight's start to the run-off's end, as all else is.
+        spend_usd: (n_worlds,) of the flight.
         tested: its lift tests; None where none ran. May be of more worlds than the rest.
     """
 
@@ -81,92 +68,17 @@ class Panel:
     world: Ints
     truth: Floats
     claimed: Floats
+    spend_usd: Floats
     tested: LiftTests | None = None
 
 
-def panel_of(
-    snapshot: Market,
-    flight: Flight,
-    *,
-    runoff_days: int,
-    timeout_days: float = 30.0,
-    tick: Tick = lambda _: None,
-) -> Panel:
-    """What the account saw of a flight, and, by a direct twin for each channel, what was true.
-
-    Sales are expected decisions, the chance of each before its draw: the same mean with less noise.
-
-    Args:
-        snapshot: worlds made with `event_rows`, before the flight.
-        flight: flown with `keep_bids`, and run off.
-        runoff_days: of the flight, and for its twins. timeout_days: ends a journey. tick: world-hours done.
-    """
-    market = flight.market
-    sales = market.books.expected[:, flight.seat, 0]
-    truth = np.zeros((market.n_worlds, len(PAID_CHANNELS)))
-    for channel in PAID_CHANNELS:
-        silent = _CHANNEL_OF_LINE == int(channel)
-        twin = replay(
-            snapshot, flight, lines_off=silent, seat_off=flight.seat, runoff_days=runoff_days, tick=tick
-        )
-        truth[:, channel] = sales - twin.books.expected[:, flight.seat, 0]
-    table, world = _seen(market, flight, timeout_days)
-    return Panel(table, world, truth, _claimed(flight), tested_of(flight) if flight.holdout > 0 else None)
-
-
-def tested_of(flight: Flight) -> LiftTests:
-    """The lift tests of a flight that was flown with a holdout, and run off."""
-    return LiftTests(lift_report(flight.market, seat=flight.seat, until=flight.market.hour), _claimed(flight))
-
-
-def _claimed(flight: Flight) -> Floats:
-    market = flight.market
-    claimed = attributed_by_line(market, flight.start, market.hour, market.hour, flight.seat)
-    by_channel = np.zeros((market.n_worlds, len(PAID_CHANNELS)))
-    np.add.at(by_channel.T, _CHANNEL_OF_LINE, claimed.T)
-    return by_channel
-
-
-def _seen(market: Market, flight: Flight, timeout_days: float) -> tuple[JourneyTable, Ints]:
-    """Journeys from the flight's first hour on, and the world of each row."""
-    seen, person, of_world, people = [], [], [], 0
-    for world in range(market.n_worlds):
-        sight = Sight(market.worlds[world].file.visibility)
-        events = seen_events(market, world, flight.seat, sight, market.hour)
-        events = events[events["hour"] >= flight.start]
-        login, visitor = events["login"], events["visitor"]
-        # whoever refused both a login and a cookie is a person of one event
-        known = np.where(login > 0, login, visitor)
-        own = np.unique(known, return_inverse=True)[1]  # random numbers of 64 bits, so no two meet
-        alone = known == 0
-        own = np.where(alone, own.max(initial=0) + 1 + np.arange(own.size), own)
-        own = np.unique(own, return_inverse=True)[1]
-        person.append(people + own)
-        people += int(own.max(initial=-1)) + 1
-        of_world.append(np.full(int(own.max(initial=-1)) + 1, world))
-        seen.append(events)
-    events, world_of = np.concatenate(seen), np.concatenate(of_world)
-    table, _ = journeys_of_events(
-        channels=tuple(channel.name.lower() for channel in Channel),
-        world=np.repeat(np.arange(market.n_worlds), [len(events) for events in seen]),
-        person=np.concatenate(person).astype(np.int64),
-        hour=events["hour"].astype(np.float64),
-        kind=events["kind"].astype(np.uint8),
-        channel=events["channel"].astype(np.int64),
-        value=np.where(events["kind"] == TouchKind.CONVERSION, events["value_micros"], 0),
-        timeout_hours=24.0 * timeout_days,
-    )
-    assert table.person is not None
-    return table, world_of[table.person]
-
-
-def pooled(panels: Sequence[Panel]) -> Panel:
-    """Several panels, of different worlds, as one."""
-    if not panels:
-        raise BadInput("panels", 0, "must be at least 1", "Score at least one world.")
-    tables = [panel.table for panel in panels]
+def pooled(parts: Sequence[Evidence]) -> Evidence:
+    """Several batches of different worlds as one."""
+    if not parts:
+        raise BadInput("parts", 0, "must be at least 1", "Score at least one world.")
+    tables = [part.table for part in parts]
     touches = np.cumsum([0, *(table.n_touches for table in tables)])
-    worlds = np.cumsum([0, *(len(panel.truth) for panel in panels)])
+    worlds = np.cumsum([0, *(len(part.truth) for part in parts)])
     people = np.cumsum([0, *(int(t.person.max(initial=-1)) + 1 for t in tables if t.person is not None)])
 
     def joined(name: str) -> Any:
@@ -179,12 +91,13 @@ def pooled(panels: Sequence[Panel]) -> Panel:
         **{name: joined(name) for name in ("touch_hour", "end_hour", "kind")},
         person=np.concatenate([t.person + people[i] for i, t in enumerate(tables) if t.person is not None]),
     )
-    tests = [panel.tested for panel in panels if panel.tested is not None]
-    return Panel(
+    tests = [part.tested for part in parts if part.tested is not None]
+    return Evidence(
         table,
-        np.concatenate([panel.world + worlds[i] for i, panel in enumerate(panels)]),
-        np.concatenate([panel.truth for panel in panels]),
-        np.concatenate([panel.claimed for panel in panels]),
+        np.concatenate([part.world + worlds[i] for i, part in enumerate(parts)]),
+        np.concatenate([part.truth for part in parts]),
+        np.concatenate([part.claimed for part in parts]),
+        np.concatenate([part.spend_usd for part in parts]),
         tested_together(tests) if tests else None,
     )
 
@@ -266,7 +179,7 @@ def _with_ends(draws: Floats) -> tuple[float, float, float]:
 
 
 def score(
-    panel: Panel,
+    evidence: Evidence,
     models: Sequence[str] | None = None,
     settings: Settings | None = None,
     *,
@@ -276,7 +189,8 @@ def score(
     """Rank models by their distance to the truth, nearest shares first.
 
     Args:
-        panel: pooled worlds. models: names; None for all that the table can answer. settings: of models.
+        evidence: of pooled worlds. settings: of models.
+        models: names; None for all that the table can answer.
         n_bootstrap: draws of worlds; of fewer than `LEAST_WORLDS` none are made.
         tick: told model runs done, (1 + n_bootstrap) a model.
 
@@ -284,40 +198,40 @@ def score(
         BadInput: the channels caused nothing in all, so there is no distance to speak of.
     """
     settings = settings or Settings()
-    if not panel.truth.sum() > 0:
-        raise BadInput("truth", float(panel.truth.sum()), "must be above 0", "Score more worlds.")
+    if not evidence.truth.sum() > 0:
+        raise BadInput("truth", float(evidence.truth.sum()), "must be above 0", "Score more worlds.")
     estimates = {}
     for name in dict.fromkeys(models or MODELS):
         try:
-            estimates[name] = MODELS[name](panel.table, settings)
+            estimates[name] = MODELS[name](evidence.table, settings)
         except Unanswerable:
             if models is not None:
                 raise
-    counts = Counts.of(panel.table)
-    paid = np.array([panel.table.channels.index(name) for name in NAMES])
-    n_worlds = len(panel.truth)
+    counts = Counts.of(evidence.table)
+    paid = np.array([evidence.table.channels.index(name) for name in NAMES])
+    n_worlds = len(evidence.truth)
     n_bootstrap = n_bootstrap if n_worlds >= LEAST_WORLDS else 0
     rng = np.random.default_rng(settings.seed)
     rows: list[dict[str, tuple[Floats, float, float]]] = []
     for draw in range(n_bootstrap + 1):
         drawn = rng.integers(n_worlds, size=n_worlds) if draw else np.arange(n_worlds)
         weight = np.bincount(drawn, minlength=n_worlds).astype(np.float64)
-        truth = weight @ panel.truth
-        each = weight[panel.world]
-        seen = Counts(counts.conversions * each, counts.nulls * each, counts.value_usd * each)
+        truth = weight @ evidence.truth
+        each = weight[evidence.world]
+        counted = Counts(counts.conversions * each, counts.nulls * each, counts.value_usd * each)
         credits: dict[str, Credits] = {}
         for name, estimate in estimates.items():
-            credits[name] = estimate(seen)
+            credits[name] = estimate(counted)
             tick(1)
         factors = {}
-        if panel.tested is not None:
-            n_tested = len(panel.tested.claimed)
+        if evidence.tested is not None:
+            n_tested = len(evidence.tested.claimed)
             again = np.ones(n_tested)
             if draw:  # tested worlds are drawn by themselves
                 again = np.bincount(rng.integers(n_tested, size=n_tested), minlength=n_tested).astype(float)
-            factors = experiments_of(panel.tested, again)
+            factors = experiments_of(evidence.tested, again)
         found = {name: each.conversions[paid] for name, each in credits.items()}
-        found[LAST_CLICK] = weight @ panel.claimed
+        found[LAST_CLICK] = weight @ evidence.claimed
         rows.append(_distances(found, truth, factors))
     scores = {
         name: Score(rows[0][name][0], *(np.array([row[name][i] for row in rows]) for i in (1, 2)))
@@ -344,60 +258,3 @@ def _distances(
         name: (credit, shares_distance(credit, truth), counts_distance(credit, truth))
         for name, credit in credits.items()
     }
-
-
-def score_run(
-    file: MarketFile,
-    settings: Mapping[str, Any],
-    seed: int,
-    *,
-    spend_usd: float,
-    models: Sequence[str] | None = None,
-    options: Settings | None = None,
-    n_bootstrap: int = 200,
-    tick: Tick = lambda _: None,
-) -> dict[str, Score]:
-    """Live a run of `gaelp simulate` again, once more without each channel, and rank the models.
-
-    Args:
-        file: the run's market. settings, seed: as the run's configuration states them.
-        spend_usd: what the run spent, which must come out again.
-        models, options, n_bootstrap: as in `score`. tick: told the world-hours done.
-
-    Raises:
-        MismatchError: it does not come out as it did: another version of GAELP or of the policy made the run.
-    """
-    spent = 0.0
-    worlds = plain_worlds(file, settings["worlds"], seed)
-    panels = []
-    for first in range(0, len(worlds), _WORLDS_AT_ONCE):
-        some = worlds[first : first + _WORLDS_AT_ONCE]
-        days = WARM_UP_DAYS + settings["days"] + settings["runoff_days"]
-        market = make_market(some, settings["users"], event_rows=event_rows(settings["users"], days))
-        traffic = warm_up(market, tick=tick)
-        snapshot = market.copy()
-        flight = fly(
-            market,
-            make_policy(settings["policy"], file)(),
-            days=settings["days"],
-            traffic=traffic,
-            daily_budget_usd=settings["daily_budget_usd"],
-            seed=seed,
-            holdout=settings.get("lift_test", 0.0),
-            tick=tick,
-        )
-        run_off(market, settings["runoff_days"], tick)
-        spent += flight.report[..., SPEND].sum() / MICROS_PER_USD
-        panels.append(panel_of(snapshot, flight, runoff_days=settings["runoff_days"], tick=tick))
-    if abs(spent - spend_usd) > 0.01:
-        allowed = f"must be {spend_usd:,.2f}, as the run has it"
-        remedy = "Simulate the run again with this version of GAELP and of the policy."
-        raise MismatchError("spend_usd", round(spent, 2), allowed, remedy)
-    return score(pooled(panels), models, options, n_bootstrap=n_bootstrap)
-
-
-def world_hours(settings: Mapping[str, Any]) -> int:
-    """World-hours that `score_run` lives."""
-    lives = 1 + len(PAID_CHANNELS)
-    days = WARM_UP_DAYS + lives * (settings["days"] + settings["runoff_days"])
-    return int(24 * settings["worlds"] * days)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gaelp.agents.policy import Policy
 from gaelp.core.errors import MismatchError
 from gaelp.core.units import MICROS_PER_USD
-from gaelp.core.words import LINES, N_REGIONS, PAID_CHANNELS
+from gaelp.core.words import CHANNEL_OF_LINE, N_REGIONS, PAID_CHANNELS
 from gaelp.market.market import Market, World
 from gaelp.market.state import SPEND
 from gaelp.worlds.flight import Flight, Tick, fly, make_market, run_off, warm_up
@@ -21,7 +21,6 @@ Floats = NDArray[np.float64]
 
 ALL = "all"
 """All channels silent at once."""
-_CHANNEL = np.array([int(line.channel) for line in LINES])
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ def channel_effects(
         remedy = "Simulate the run again with this version of GAELP and of the policy."
         raise MismatchError("spend_usd", round(spent / MICROS_PER_USD, 2), allowed, remedy)
     run_off(market, runoff_days, tick)
-    lines = {kind.name.lower(): np.equal(_CHANNEL, int(kind)) for kind in PAID_CHANNELS}
+    lines = {kind.name.lower(): np.equal(CHANNEL_OF_LINE, int(kind)) for kind in PAID_CHANNELS}
     found = {}
     for name, off in (lines | {ALL: ALL_LINES}).items():
         if flight.report[0, off, SPEND].any():

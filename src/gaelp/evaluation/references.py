@@ -463,6 +463,8 @@ class Informed:
             replay_active=np.zeros((0, n_worlds, market.n_rivals), np.uint8),
             opportunities=reports.eligible.sum(axis=2),
             impressions=reports.impressions,
+            clicks=reports.clicks,
+            arrivals=reports.arrivals,
             stages=np.array([np.bincount(stage[w], minlength=len(Stage)) for w in range(n_worlds)]),
             rivals_after=Rivals._make(array.copy() for array in market.rivals),
             denials=account.denials,

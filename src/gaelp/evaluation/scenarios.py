@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from gaelp.core.errors import BadInput
 from gaelp.core.units import MICROS_PER_USD
-from gaelp.core.words import LINES, PAID_CHANNELS, Channel
+from gaelp.core.words import CHANNEL_OF_LINE, PAID_CHANNELS, Channel
 from gaelp.evaluation.intervals import (
     mean_interval,
     paired_interval,
@@ -39,7 +39,6 @@ RAISE = 1.2
 """Factor on one channel's bids."""
 TODAY = Family(name="today", about="The market and the budget as they are.")
 ENTRANT = "Entrant"
-_CHANNEL = np.array([int(line.channel) for line in LINES])
 _POLICY = "policy"
 _SPEND, _SALES = "spend_usd", "incremental_expected_decisions"
 
@@ -143,7 +142,7 @@ def by_channel(
 
     found = {}
     for channel in PAID_CHANNELS:
-        lines, name = np.equal(_CHANNEL, int(channel)), channel.name.lower()
+        lines, name = np.equal(CHANNEL_OF_LINE, int(channel)), channel.name.lower()
         silent = replay(snapshot, flight, lines_off=lines, runoff_days=runoff_days, tick=tick)
         found[f"off {name}"] = difference(silent, -1.0)
         if channel is not Channel.EMAIL:

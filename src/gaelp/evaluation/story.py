@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaelp.core.units import MICROS_PER_USD
-from gaelp.core.words import LINES, NO_LINE, PAID_CHANNELS, Channel, Stage
+from gaelp.core.words import CHANNEL_OF_LINE, LINES, NO_LINE, PAID_CHANNELS, Channel, Stage
 from gaelp.evaluation.describe import (
     checks,
     market_prices,
@@ -25,7 +25,6 @@ from gaelp.worlds.simulate import campaign_decisions
 from gaelp.worlds.twins import attributed_by_line, replay
 
 Floats = NDArray[np.float64]
-_CHANNEL = np.array([int(line.channel) for line in LINES])
 _UNITS = ("USD per click", "USD per 1000", "USD per 1000", "USD per 1000")
 _MEASURED_LAG = (
     (1 / 24, 0.35, "Chapelle 2014: 35 % within an hour"),
@@ -76,7 +75,7 @@ def channel_rows(
     ours = flight.market.books.expected[:, 0, 0]
     rows = []
     for channel in PAID_CHANNELS:
-        off = _CHANNEL == int(channel)
+        off = CHANNEL_OF_LINE == int(channel)
         spend = flight.report[:, off, SPEND].sum(axis=1) / MICROS_PER_USD
         claimed = attributed[:, off].sum(axis=1)
         twin = replay(snapshot, flight, lines_off=off, runoff_days=runoff_days, tick=tick)

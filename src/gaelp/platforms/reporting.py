@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from gaelp.core.errors import BadInput
 from gaelp.core.units import MICROS_PER_USD
-from gaelp.core.words import LINES, N_LINES, NO_LINE, Audience, Channel, TouchKind
+from gaelp.core.words import CHANNEL_OF_LINE, LINES, N_LINES, NO_LINE, Audience, Channel, TouchKind
 from gaelp.market.market import Market
 from gaelp.market.state import (
     CLICKS,
@@ -44,7 +44,6 @@ _EVENT_OF_KIND = {
     TouchKind.VISIT: "visit",
     TouchKind.CONVERSION: "conversion",
 }
-_CHANNEL_OF_LINE = np.array([int(line.channel) for line in LINES])
 _BY_CLICK = np.array([line.channel is Channel.SEARCH for line in LINES])
 _TOLD_SHARE = np.array([line.channel in SHARE_CHANNELS for line in LINES])
 _LISTS = (Audience.ENGAGED, Audience.HIGH_INTENT)
@@ -139,12 +138,18 @@ class Reporting:
         self.conversions = np.zeros(lines, np.int64)
         self.eligible = np.zeros(lines, np.int64)
         self._visits = np.zeros((market.n_worlds, hours, len(Channel)), np.int64)
-        events = np.where(_BY_CLICK, sight.delay["click"][_CHANNEL_OF_LINE], 0)
-        self._billed_delay = np.where(_BY_CLICK, events, sight.delay["impression"][_CHANNEL_OF_LINE])
+        events = np.where(_BY_CLICK, sight.delay["click"][CHANNEL_OF_LINE], 0)
+        self._billed_delay = np.where(_BY_CLICK, events, sight.delay["impression"][CHANNEL_OF_LINE])
         self._before = market.books.report[:, seat].copy()
         self._visited = market.books.visits[:, seat].copy()
+        told = _TOLD_SHARE & ~sight.never["impression"][CHANNEL_OF_LINE]
+        late = sight.delay["impression"][CHANNEL_OF_LINE]
+        self._told_share = [(int(d), np.flatnonzero(told & (late == d))) for d in np.unique(late[told])]
+        self._share_sums = np.zeros((2, market.n_worlds, hours + 1, N_LINES), np.int64)
+        self._site_delay, self._unnamed, self._unseen = _own_site_rules(sight)
         self._dark = np.zeros(market.n_worlds, bool)
         self._read = np.zeros(market.n_worlds, np.int64)
+        self._arrivals: list[tuple[int, int, int]] = []
         self._booked_at: dict[int, list[tuple[int, int, int]]] = {}
         self._shown_at: dict[int, list[tuple[int, int, int]]] = {}
         self._expect_conversions()
@@ -165,11 +170,18 @@ class Reporting:
         self._visits[self.market.rules["tracking"] == 0, h] = 0  # nobody counted them
         self._visited = visited.copy()
         self._dark = self.market.rules["tracking"] == 0
+        for sums, counts in zip(self._share_sums, (self.impressions, self.eligible), strict=True):
+            sums[:, h + 1] = sums[:, h] + counts[:, h]
         self._expect_conversions()
         self._book(h)
         self.hour = h + 1
         if (self.start + self.hour) % 24 == 0:
             self.list_size = self._lists()
+
+    @property
+    def arrivals(self) -> NDArray[np.int64]:
+        """(n, 3) conversions shown so far: world, hour of the last click, hour at which they were shown."""
+        return np.array(self._arrivals, np.int64).reshape(-1, 3)
 
     def shown(self) -> Shown:
         """What has become known since an hour ago, at the hour that begins now."""
@@ -192,23 +204,19 @@ class Reporting:
         return newest
 
     def _counted(self, table: NDArray[np.int64], event: str) -> Floats:
-        found = self._row(table, self.sight.delay[event][_CHANNEL_OF_LINE])
-        found[:, self.sight.never[event][_CHANNEL_OF_LINE]] = np.nan
+        found = self._row(table, self.sight.delay[event][CHANNEL_OF_LINE])
+        found[:, self.sight.never[event][CHANNEL_OF_LINE]] = np.nan
         return found
 
     def _share(self) -> Floats:
         """Impression share of the newest 24 hours shown."""
         share = np.full((self.market.n_worlds, N_LINES), np.nan)
-        told = _TOLD_SHARE & ~self.sight.never["impression"][_CHANNEL_OF_LINE]
-        delays = self.sight.delay["impression"][_CHANNEL_OF_LINE]
-        for delay in np.unique(delays[told]):
-            lines = np.flatnonzero(told & (delays == delay))
-            until = self.hour - int(delay)
+        for delay, lines in self._told_share:
+            until = self.hour - delay
             if until <= 0:
                 continue
-            window = slice(max(0, until - SHARE_WINDOW_HOURS), until)
-            won = self.impressions[:, window, lines].sum(axis=1)
-            eligible = self.eligible[:, window, lines].sum(axis=1)
+            sums = self._share_sums[:, :, until] - self._share_sums[:, :, max(0, until - SHARE_WINDOW_HOURS)]
+            won, eligible = sums[:, :, lines]
             exact = won / np.maximum(eligible, 1)
             share[:, lines] = np.where(
                 eligible == 0, np.nan, np.where(exact < LEAST_SHARE, CENSORED_SHARE, exact)
@@ -217,35 +225,33 @@ class Reporting:
 
     def _own_site(self) -> Floats:
         """(n_worlds, n_channels) visits: a click that is not shown as a user's arrives as a direct visit."""
-        event = np.where(np.arange(len(Channel)) < Channel.DIRECT, "click", "visit")
-        delay = np.array([self.sight.delay[e][c] for c, e in enumerate(event)])
-        seen = self._row(self._visits, delay)
-        for c, e in enumerate(event):
-            if e == "visit" and self.sight.never[e][c]:
-                seen[:, c] = np.nan
-        unnamed = np.array([e == "click" and not self.sight.by_user[e][c] for c, e in enumerate(event)])
-        if unnamed.any():
-            arrived = self._row(self._visits, np.zeros(len(Channel), np.int64))[:, unnamed].sum(axis=1)
+        seen = self._row(self._visits, self._site_delay)
+        seen[:, self._unseen] = np.nan
+        if self._unnamed.any():
+            arrived = self._row(self._visits, np.zeros(len(Channel), np.int64))[:, self._unnamed].sum(axis=1)
             seen[:, Channel.DIRECT] += arrived
-            seen[:, unnamed] = 0.0
+            seen[:, self._unnamed] = 0.0
         return seen
 
     def _expect_conversions(self) -> None:
         """Note when each new decision will be booked, those of earlier clicks and decisions included."""
-        never = self.sight.never["conversion"][_CHANNEL_OF_LINE]
-        for w in np.flatnonzero(self.market.books.n_decisions > self._read):
-            new = self.market.decisions(int(w))[self._read[w] :]
-            new = new[(new["brand"] == self.seat) & (new["line"] != NO_LINE)]
-            new = new[(new["book_hour"] >= self.start) & ~never[new["line"]]]  # else told before they began
-            for made in new:
+        never = self.sight.never["conversion"][CHANNEL_OF_LINE]
+        n_new = self.market.books.n_decisions - self._read
+        world = np.repeat(np.arange(n_new.size), n_new)
+        row = np.arange(world.size) - np.repeat(np.cumsum(n_new) - n_new, n_new) + self._read[world]
+        new = self.market.books.decisions[world, row]
+        ours = (new["brand"] == self.seat) & (new["line"] != NO_LINE) & (new["book_hour"] >= self.start)
+        new, world = new[ours], world[ours]  # what was booked earlier was told before these reports began
+        for w, made in zip(world.tolist(), new, strict=True):
+            if not never[made["line"]]:
                 booked = int(made["book_hour"]) - self.start
                 clicked = int(made["click_hour"]) - self.start
-                self._booked_at.setdefault(booked, []).append((int(w), clicked, int(made["line"])))
+                self._booked_at.setdefault(booked, []).append((w, clicked, int(made["line"])))
         self._read = self.market.books.n_decisions.copy()
 
     def _book(self, h: int) -> None:
         """Bookings of hour `h` will be shown after it and their delay, or never while the tag is down."""
-        delay = self.sight.delay["conversion"][_CHANNEL_OF_LINE]
+        delay = self.sight.delay["conversion"][CHANNEL_OF_LINE]
         for booking in self._booked_at.pop(h, ()):
             if not self._dark[booking[0]]:
                 self._shown_at.setdefault(h + 1 + int(delay[booking[2]]), []).append(booking)
@@ -257,16 +263,26 @@ class Reporting:
         told here alone.
         """
         new = np.zeros((self.market.n_worlds, N_LINES))
-        new[:, self.sight.never["conversion"][_CHANNEL_OF_LINE]] = np.nan
+        new[:, self.sight.never["conversion"][CHANNEL_OF_LINE]] = np.nan
         for w, clicked, line in self._shown_at.pop(self.hour, ()):
             new[w, line] += 1.0
             if clicked >= 0:
                 self.conversions[w, clicked, line] += 1
+                self._arrivals.append((w, clicked, self.hour))
         return new
 
     def _lists(self) -> Floats:
         """(n_worlds, n_lines) people on each line's audience list; NaN for lines without one."""
         return audience_sizes(self.market, self.seat)
+
+
+def _own_site_rules(sight: Sight) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
+    """By channel: how late its visits are told, whether they arrive without a name, and whether never."""
+    event = np.where(np.arange(len(Channel)) < Channel.DIRECT, "click", "visit")
+    delay = np.array([sight.delay[e][c] for c, e in enumerate(event)])
+    unnamed = np.array([e == "click" and not sight.by_user[e][c] for c, e in enumerate(event)])
+    unseen = np.array([e == "visit" and bool(sight.never[e][c]) for c, e in enumerate(event)])
+    return delay, unnamed, unseen
 
 
 def audience_sizes(market: Market, seat: int) -> Floats:
@@ -328,7 +344,7 @@ def seen_events(market: Market, world: int, seat: int, sight: Sight, until: int)
     sold["hour"] = made["book_hour"]
     sold["kind"] = TouchKind.CONVERSION
     clicked = made["line"] != NO_LINE
-    sold["channel"] = np.where(clicked, _CHANNEL_OF_LINE[np.where(clicked, made["line"], 0)], Channel.DIRECT)
+    sold["channel"] = np.where(clicked, CHANNEL_OF_LINE[np.where(clicked, made["line"], 0)], Channel.DIRECT)
     keep = np.zeros(len(seen), bool)
     for kind, event in _EVENT_OF_KIND.items():
         rows = seen["kind"] == kind

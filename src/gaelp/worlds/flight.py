@@ -50,7 +50,9 @@ class Flight:
         rival_bid: (n_worlds, days, n_rivals) mean multiplier x pace over lines.
         replay_bid, replay_active: rivals' bids by day and activity by hour, for a replay.
         opportunities: (n_worlds, hours) auctions on the seat's lines.
-        impressions: (n_worlds, hours, n_lines) of the seat.
+        impressions, clicks: (n_worlds, hours, n_lines) of the seat.
+        arrivals: (n, 3) conversions that the account was told of: world, hours of the flight at which they
+            were clicked for and told.
         stages: (n_worlds, 6) people by stage at the end of the flight.
         rivals_after: what rivals had learnt at the end of the flight.
         denials: the first thousand refused controls. denied: (n_worlds,) how many there were.
@@ -75,6 +77,8 @@ class Flight:
     replay_active: NDArray[np.uint8]
     opportunities: NDArray[np.int64]
     impressions: NDArray[np.int64]
+    clicks: NDArray[np.int64]
+    arrivals: NDArray[np.int64]
     stages: NDArray[np.int64]
     rivals_after: Rivals
     denied: NDArray[np.int64]
@@ -97,13 +101,14 @@ class Flight:
             replay_active=self.replay_active[:, :n].copy(),
             rivals_after=Rivals._make(array[:n].copy() for array in self.rivals_after),
             denials=[denial for denial in self.denials if denial.world < n],
+            arrivals=self.arrivals[self.arrivals[:, 0] < n],
             **rest,
         )
 
 
 _BY_WORLD = (
     *("daily_budget_usd", "spend_micros", "bid", "report", "prices", "prices_before", "ads"),
-    *("denied", "rival_bid", "opportunities", "impressions", "stages"),
+    *("denied", "rival_bid", "opportunities", "impressions", "clicks", "stages"),
 )
 """Arrays of a flight whose first axis is the world."""
 
@@ -278,6 +283,8 @@ def fly_together(
             replay_active=replay_active,
             opportunities=platform.reports[account.seat].eligible.sum(axis=2),
             impressions=platform.reports[account.seat].impressions,
+            clicks=platform.reports[account.seat].clicks,
+            arrivals=platform.reports[account.seat].arrivals,
             stages=stages,
             rivals_after=Rivals._make(array.copy() for array in market.rivals),
             denials=account.denials,

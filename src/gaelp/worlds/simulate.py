@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from gaelp.core.errors import BadInput
 from gaelp.core.units import MICROS_PER_USD
-from gaelp.core.words import LINES, N_LINES, NO_LINE, Channel
+from gaelp.core.words import CHANNEL_OF_LINE, LINES, N_LINES, NO_LINE, Channel
 from gaelp.market.file import MarketFile
 from gaelp.market.market import Market, World
 from gaelp.market.state import BIDS, CLICKS, IMPRESSIONS, OPPORTUNITIES, SPEND, WINS, empty_controls
 from gaelp.platforms.lift import lift_report, told
 from gaelp.worlds.compiling import compile_apart
 from gaelp.worlds.flight import WARM_UP_DAYS, Flight, Tick, fly, make_market, panel_budget, run_off, warm_up
+from gaelp.worlds.maturing import came_later, nowcast_at_end
 from gaelp.worlds.regions import RegionDays, RegionRecorder
 from gaelp.worlds.registry import make_policy
 from gaelp.worlds.reports import Watched
@@ -187,6 +188,7 @@ def run_simulation(
     user_days = float(n_worlds * n_people * days)
     figures = {
         **figures_of(flight, without, runoff_days),
+        "nowcast": {**nowcast_at_end(flight), "came": came_later(flight, market.hour)},
         **({"lift_tests": told(lift_report(market, until=market.hour))} if lift_test > 0 else {}),
         "opportunities_per_user_day": held / user_days,
         "wall_s": wall_s,
@@ -282,7 +284,7 @@ def by_line_and_channel(flight: Flight, attributed: NDArray[np.void]) -> dict[st
         "conversions": np.bincount(line, minlength=N_LINES),
         "revenue_usd": np.bincount(line, weights=value, minlength=N_LINES),
     }
-    channel = np.array([int(each.channel) for each in LINES])
+    channel = CHANNEL_OF_LINE
 
     def row(which: NDArray[np.bool_]) -> dict[str, Any]:
         sums = {name: values[which].sum().item() for name, values in columns.items()}
