@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from gaelp.core.errors import GaelpError
-from gaelp.learning import static_lines
+from gaelp.learning import lines
 from gaelp.market.file import load
 from gaelp.market.market import World
 from gaelp.worlds.splits import split_worlds
@@ -21,8 +21,8 @@ TINY = ("--minutes", "0.01", "--worlds", "2", "--users", "300", "--days", "1")
 
 @pytest.fixture(autouse=True)
 def small_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    small = partial(static_lines.train, n_worlds=1, n_people=200, n_tries=6)
-    monkeypatch.setattr(static_lines, "train", small)
+    small = partial(lines.train, n_worlds=1, n_people=200, n_tries=6)
+    monkeypatch.setattr(lines, "train", small)
 
 
 def test_the_demo_keeps_a_run_and_prints_its_leaderboard(

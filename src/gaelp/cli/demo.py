@@ -26,7 +26,7 @@ from gaelp.cli.console import (
 
 if TYPE_CHECKING:
     from gaelp.evaluation.judge import Judgement
-    from gaelp.learning.static_lines import Progress as Round
+    from gaelp.learning.lines import Progress as Round
     from gaelp.worlds.flight import Tick
 
 BASELINES = ("random", "fixed", "pid", "target_cpa", "pacing")
@@ -67,7 +67,7 @@ def demo_command(
     from gaelp.evaluation.report_sections import SECTIONS
     from gaelp.evaluation.story import refusals
     from gaelp.evaluation.suites import contender
-    from gaelp.learning import static_lines
+    from gaelp.learning import lines
     from gaelp.market.file import load
     from gaelp.worlds.runs import RESULT, RunConfig, run_folder, write_json
     from gaelp.worlds.simulate import check_sizes, compile_market
@@ -87,9 +87,9 @@ def demo_command(
     with run_folder(folder, config) as run:
         say(
             WELCOME.format(
-                training=static_lines.N_WORLDS,
-                tries=static_lines.N_TRIES,
-                flights=static_lines.N_WORLDS * (static_lines.N_TRIES + 1),
+                training=lines.N_WORLDS,
+                tries=lines.N_TRIES,
+                flights=lines.N_WORLDS * (lines.N_TRIES + 1),
                 pacing=pacing,
                 **settings,
             )
@@ -106,10 +106,10 @@ def demo_command(
             def trained(done: "Round") -> None:
                 say(
                     f"  round {done.epoch}: score of the search's centre ${done.mean_usd:,.0f}"
-                    f" (pacing on the same worlds ${done.pacing_usd:,.0f})"
+                    f" (pacing on the same worlds ${done.plain_usd:,.0f})"
                 )
 
-            found = static_lines.train(
+            found = lines.train(
                 file,
                 tuned=tuned,
                 epochs=None,

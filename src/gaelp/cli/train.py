@@ -1,4 +1,4 @@
-"""`gaelp train`: find `static_lines`, or tune the baselines, on training worlds."""
+"""`gaelp train`: learn the factors of `static_lines` or `controller`, or tune the baselines."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,7 +21,7 @@ from gaelp.cli.console import (
 def train_command(
     market: MarketOption = DEFAULT_MARKET,
     agent: Annotated[
-        str, typer.Option(help="static_lines, or baselines to tune fixed and pacing.")
+        str, typer.Option(help="static_lines, controller, or baselines to tune these.")
     ] = "static_lines",
     epochs: Annotated[int | None, typer.Option(help="Rounds of search.", min=1)] = None,
     minutes: Annotated[
@@ -42,19 +42,20 @@ def train_command(
     """
     from gaelp.core.errors import BadInput
     from gaelp.core.names import require_known
-    from gaelp.learning import static_lines, tuning
+    from gaelp.learning import lines, tuning
     from gaelp.market.file import load
+    from gaelp.worlds.registry import AGENTS
     from gaelp.worlds.simulate import check_sizes
     from gaelp.worlds.tuned import save_tuned, tuned_for
 
-    require_known("agent", agent, ["static_lines", "baselines"])
+    require_known("agent", agent, [*AGENTS, "baselines"])
     require_known("executor", executor, ["inline"])
     baselines = agent == "baselines"
     of_search = {"epochs": epochs, "minutes": minutes, "out": folder, "resume": resume or None}
     for name, value in of_search.items():
         if baselines and value is not None:
             raise BadInput(name, value, "is not for baselines", f"Leave --{name} out.")
-    usual = tuning if baselines else static_lines
+    usual = tuning if baselines else lines
     n_worlds = usual.N_WORLDS if worlds is None else worlds
     n_people = usual.N_PEOPLE if users is None else users
     check_sizes(worlds=n_worlds, users=n_people, days=days)
@@ -74,16 +75,17 @@ def train_command(
         tell(f"written to {path}")
     else:
 
-        def report(progress: static_lines.Progress) -> None:
+        def report(progress: lines.Progress) -> None:
             tell(
                 f"epoch {progress.epoch:3d}  {progress.seconds:6.0f} s  profit of the centre "
                 f"${progress.mean_usd:,.0f}, best ${progress.best_usd:,.0f}, "
-                f"pacing ${progress.pacing_usd:,.0f}  "
+                f"without factors ${progress.plain_usd:,.0f}  "
                 f"CAC ${progress.incremental_cac_usd:.0f}  spent {progress.spend_share:.0%}"
             )
 
-        result = static_lines.train(
+        result = lines.train(
             file,
+            agent=agent,
             tuned=tuned_for(file),
             epochs=epochs,
             minutes=1.0 if epochs is None and minutes is None else minutes,

@@ -11,7 +11,7 @@ Intervals are over worlds, drawn with replacement; models, experiments and truth
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,6 +70,10 @@ class Evidence:
     claimed: Floats
     spend_usd: Floats
     tested: LiftTests | None = None
+
+    def with_tests(self, tested: LiftTests) -> "Evidence":
+        """The same with lift tests, which may be of other and more worlds of the market."""
+        return replace(self, tested=tested)
 
 
 def pooled(parts: Sequence[Evidence]) -> Evidence:

@@ -22,7 +22,7 @@ from gaelp.evaluation.judge import Judgement, Reference
 from gaelp.evaluation.leaderboard import REFERENCES, format_interval, format_value, marks, notes, ranked
 from gaelp.market.file import MarketFile, load
 from gaelp.worlds.families import DEFAULT, FAMILIES, Family
-from gaelp.worlds.registry import POLICIES, line_multiplier, make_policy
+from gaelp.worlds.registry import POLICIES, TrainedLines, make_policy, trained_lines
 from gaelp.worlds.runs import git_commit
 from gaelp.worlds.tuned import tuned_for
 
@@ -39,13 +39,13 @@ class NamedPolicy:
     Attributes:
         name: a policy's name, a checkpoint's path, or one of `leaderboard.REFERENCES`.
         market: path of the market file that it flies on.
-        multiplier: what the checkpoint held when it was read; None reads it at each call.
+        trained: what the checkpoint held when it was read; None reads it at each call.
         sha256: of the file of a model that another library saved, when it was found; None for all else.
     """
 
     name: str
     market: str
-    multiplier: tuple[tuple[str, float], ...] | None = None
+    trained: TrainedLines | None = None
     sha256: str | None = None
 
     def __call__(self) -> Policy | Reference:
@@ -63,8 +63,8 @@ class NamedPolicy:
             allowed = f"must stay as it was found, SHA-256 {self.sha256[:12]}"
             raise BadInput("policy", self.name, allowed, "Leave the file alone while it is flown.")
         file = load(self.market)
-        if self.multiplier is not None:
-            return tuned_for(file).pacing(dict(self.multiplier))
+        if self.trained is not None:
+            return tuned_for(file).lines(self.trained.agent, dict(self.trained.multiplier))
         return make_policy(self.name, file, others=REFERENCES)()
 
 
@@ -78,12 +78,12 @@ def contender(name: str, file: MarketFile) -> NamedPolicy:
     Raises:
         UnknownName: nothing is called that. BadInput: it cannot be used on this market.
     """
-    multiplier = None if name in REFERENCES else line_multiplier(name, file, others=REFERENCES)
-    saved_model = multiplier is None and name not in POLICIES and name not in REFERENCES
+    trained = None if name in REFERENCES else trained_lines(name, file, others=REFERENCES)
+    saved_model = trained is None and name not in POLICIES and name not in REFERENCES
     named = NamedPolicy(
         name,
         str(file.path),
-        None if multiplier is None else tuple(sorted(multiplier.items())),
+        trained,
         sha256_of(name) if saved_model else None,
     )
     named()

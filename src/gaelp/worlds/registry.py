@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,8 +16,9 @@ from gaelp.market.file import MarketFile
 from gaelp.worlds.runs import read_json, write_json
 from gaelp.worlds.tuned import tuned_for
 
-POLICIES = ("random", "fixed", "target_cpa", "pid", "pacing", "static_lines")
-AGENTS = ("static_lines",)
+POLICIES = ("random", "fixed", "target_cpa", "pid", "pacing", "static_lines", "controller")
+AGENTS = ("static_lines", "controller")
+"""Policies that learn a factor for each line, which a checkpoint holds."""
 CHECKPOINT = "checkpoint.json"
 SAVED_MODEL = ".zip"
 _HIGHEST_MULTIPLIER = 1000.0
@@ -43,9 +44,9 @@ def make_policy(name_or_path: str, file: MarketFile, *, others: Iterable[str] = 
 
         new_actor = sb3_actor(Path(name_or_path))
         return lambda: ActionPolicy(tuned.pacing(), new_actor, policy_label(name_or_path))
-    multiplier = line_multiplier(name_or_path, file, others=others)
-    if multiplier is not None:
-        return lambda: tuned.pacing(multiplier)
+    trained = trained_lines(name_or_path, file, others=others)
+    if trained is not None:
+        return lambda: tuned.lines(trained.agent, dict(trained.multiplier))
     untrained: dict[str, Callable[[], Policy]] = {
         "random": RandomPolicy,
         "fixed": tuned.fixed,
@@ -56,10 +57,15 @@ def make_policy(name_or_path: str, file: MarketFile, *, others: Iterable[str] = 
     return untrained[name_or_path]
 
 
-def line_multiplier(
-    name_or_path: str, file: MarketFile, *, others: Iterable[str] = ()
-) -> dict[str, float] | None:
-    """What the checkpoint of a policy holds now, by line; None where the policy needs none.
+class TrainedLines(NamedTuple):
+    """What a checkpoint holds: whose it is, and a factor for each line, sorted by name."""
+
+    agent: str
+    multiplier: tuple[tuple[str, float], ...]
+
+
+def trained_lines(name_or_path: str, file: MarketFile, *, others: Iterable[str] = ()) -> TrainedLines | None:
+    """What the checkpoint of a policy holds now; None where the policy needs none.
 
     Args, errors: as `make_policy`.
     """
@@ -67,19 +73,19 @@ def line_multiplier(
         return None
     if Path(name_or_path).suffix == SAVED_MODEL and Path(name_or_path).is_file():
         return None
-    if name_or_path == "static_lines":
-        path = committed_lines(file)
+    if name_or_path in AGENTS:
+        path = committed_lines(file, name_or_path)
         if not path.is_file():
             raise BadInput(
                 "policy",
                 name_or_path,
                 f"needs {path.name} beside the market file, or a checkpoint's path",
-                "Train one: `gaelp train --agent static_lines --out runs/lines`, then name runs/lines.",
+                f"Train one: `gaelp train --agent {name_or_path} --out runs/lines`, then name runs/lines.",
             )
     else:
         path = _checkpoint_path(name_or_path, sorted({*POLICIES, *others}))
-    multiplier: dict[str, float] = read_checkpoint(path, file)["line_multiplier"]
-    return multiplier
+    found = read_checkpoint(path, file)
+    return TrainedLines(found["agent"], tuple(sorted(found["line_multiplier"].items())))
 
 
 def policy_label(name_or_path: str, reserved: Iterable[str] = POLICIES) -> str:
@@ -99,9 +105,9 @@ def policy_label(name_or_path: str, reserved: Iterable[str] = POLICIES) -> str:
     return name_or_path if short in reserved else short
 
 
-def committed_lines(file: MarketFile) -> Path:
-    """Where the committed `static_lines` of a market stand."""
-    return file.path.with_suffix(".static_lines.json")
+def committed_lines(file: MarketFile, agent: str = "static_lines") -> Path:
+    """Where the committed lines of an agent stand for a market."""
+    return file.path.with_suffix(f".{agent}.json")
 
 
 def write_checkpoint(
@@ -109,14 +115,17 @@ def write_checkpoint(
     file: MarketFile,
     line_multiplier: Mapping[str, float],
     training: Mapping[str, Any] | None = None,
+    *,
+    agent: str = "static_lines",
 ) -> Path:
-    """Write a `static_lines` checkpoint.
+    """Write the checkpoint of an agent that learnt a factor for each line.
 
     Args:
         place: a `.json` file, or a folder to hold `checkpoint.json`.
         file: the market it was trained on.
-        line_multiplier: line name -> factor on the paced bid.
+        line_multiplier: line name -> factor on the paced bid or target.
         training: what a resume needs and how it went, kept beside the rest.
+        agent: one of `AGENTS`.
 
     Returns:
         The file written.
@@ -124,16 +133,20 @@ def write_checkpoint(
     path = Path(place)
     if path.suffix != ".json":
         path = path / CHECKPOINT
-    write_json(path, checkpoint(file, _checked_multiplier(path, line_multiplier), training))
+    write_json(path, checkpoint(file, _checked_multiplier(path, line_multiplier), training, agent=agent))
     return path
 
 
 def checkpoint(
-    file: MarketFile, line_multiplier: Mapping[str, float], training: Mapping[str, Any] | None = None
+    file: MarketFile,
+    line_multiplier: Mapping[str, float],
+    training: Mapping[str, Any] | None = None,
+    *,
+    agent: str = "static_lines",
 ) -> dict[str, Any]:
-    """The content of a `static_lines` checkpoint; see `write_checkpoint`."""
+    """The content of a checkpoint; see `write_checkpoint`."""
     return {
-        "agent": "static_lines",
+        "agent": agent,
         "market": file.name,
         "market_sha256": file.sha256,
         "line_multiplier": dict(line_multiplier),
@@ -142,7 +155,7 @@ def checkpoint(
 
 
 def read_checkpoint(path: Path, file: MarketFile) -> dict[str, Any]:
-    """Read a `static_lines` checkpoint, with `line_multiplier` checked.
+    """Read the checkpoint of one of `AGENTS`, with `line_multiplier` checked.
 
     Raises:
         BadInput: it cannot be read or says something impossible.

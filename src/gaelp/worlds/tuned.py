@@ -5,7 +5,8 @@ plain settings; `gaelp train --agent baselines` finds its own.
 """
 
 import sys
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaelp.agents.baselines import FixedPolicy, PacingPolicy
+from gaelp.agents.controller import ControllerPolicy
 from gaelp.agents.feedback import PidPolicy, PidSettings, TargetCpaPolicy
 from gaelp.control.pacing import PacingSettings
 from gaelp.core.words import LINES, N_LINES
@@ -47,7 +49,7 @@ class Tuned:
         """The tuned `fixed` policy."""
         return FixedPolicy(multiplier=self.fixed_multiplier)
 
-    def pacing(self, line_multiplier: dict[str, float] | None = None) -> PacingPolicy:
+    def pacing(self, line_multiplier: Mapping[str, float] | None = None) -> PacingPolicy:
         """The tuned `pacing` policy, or `static_lines` where multipliers are given."""
         return PacingPolicy(
             value_weight=self.value_weight,
@@ -55,6 +57,17 @@ class Tuned:
             line_multiplier=line_multiplier or {},
             name="static_lines" if line_multiplier else "pacing",
         )
+
+    def controller(self, line_multiplier: Mapping[str, float] | None = None) -> ControllerPolicy:
+        """The `controller`: targets by line, from the tuned one of `target_cpa`, under a paced level."""
+        settings = replace(self.settings, start=1.0)
+        return ControllerPolicy(self.target_cpa_usd, settings, line_multiplier or {})
+
+    def lines(self, agent: str, line_multiplier: Mapping[str, float]) -> PacingPolicy | ControllerPolicy:
+        """The policy of an agent that learnt a factor for each line."""
+        if agent == "controller":
+            return self.controller(line_multiplier)
+        return self.pacing(line_multiplier)
 
     def pid_policy(self) -> PidPolicy:
         """The tuned `pid` policy."""

@@ -1,22 +1,21 @@
-"""`static_lines`: the smallest honest learner.
+"""`static_lines` and `controller`: the smallest honest learners.
 
-One multiplier per line on top of dual pacing, found by the cross-entropy method on training worlds, kept
-fixed in flight. The search moves one number per price group (a line without its device) and one tilt
-between devices: eleven numbers, in logs.
+One factor per line, found by the cross-entropy method on training worlds and kept fixed in flight: on the
+bids of dual pacing, or on the targets that the platform's own bidder pursues. The search moves one number
+per price group (a line without its device) and one tilt between devices: eleven numbers, in logs.
 """
 
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gaelp.agents.baselines import PacingPolicy
-from gaelp.core.errors import BadInput
+from gaelp.core.errors import BadInput, MismatchError
 from gaelp.core.files import write_text_atomic
 from gaelp.core.words import EMAIL_LINE, LINES, N_LINES, Device
 from gaelp.learning.cem import Round, cross_entropy
@@ -50,13 +49,17 @@ def line_factors(numbers: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Progress:
-    """One round of training, for people and for `metrics.jsonl`."""
+    """One round of training, for people and for `metrics.jsonl`.
+
+    Attributes:
+        plain_usd: objective of the same policy with all factors at 1, on the same worlds.
+    """
 
     epoch: int
     seconds: float
     best_usd: float
     mean_usd: float
-    pacing_usd: float
+    plain_usd: float
     incremental_cac_usd: float
     spend_share: float
 
@@ -68,6 +71,7 @@ class Progress:
 def train(
     file: MarketFile,
     *,
+    agent: str = "static_lines",
     tuned: Tuned,
     epochs: int | None,
     minutes: float | None,
@@ -83,14 +87,14 @@ def train(
 ) -> dict[str, Any]:
     """Search the multipliers and return the checkpoint (also written to `out`).
 
-    Every round flies its tries on the same new training worlds, the centre of the search and plain pacing
-    among them, and stops after `epochs` rounds or `minutes`, whichever is given. A run that stopped and is
-    resumed with its own settings finds exactly what it would have found without stopping; its `epochs`
-    count from the beginning.
+    Every round flies its tries on the same new training worlds, the centre of the search and the policy
+    without factors among them, and stops after `epochs` rounds or `minutes`, whichever is given. A run that
+    stopped and is resumed with its own settings finds exactly what it would have found without stopping;
+    its `epochs` count from the beginning.
 
     Raises:
         BadInput: neither or both of `epochs` and `minutes`, or a resume with nothing to go on from.
-        MismatchError: the checkpoint to resume was trained on another market.
+        MismatchError: the checkpoint to resume was trained on another market, or is another agent's.
     """
     if (epochs is None) == (minutes is None):
         raise BadInput("epochs", epochs, "give either epochs or minutes", "For a first try: --minutes 1.")
@@ -103,7 +107,7 @@ def train(
     generator = np.random.default_rng(7919 * seed)
     history: list[dict[str, float]] = []
     if resume:
-        state = _saved(out, file)
+        state = _saved(out, file, agent)
         mean, sigma = np.array(state["mean"]), np.array(state["sigma"])
         first, history = state["epochs"], state["history"]
         generator.bit_generator.state = state["generator"]
@@ -121,10 +125,10 @@ def train(
             tuned=tuned,
             tick=tick,
         )
-        numbers = np.concatenate([tries, np.zeros((1, N_NUMBERS))])  # plain pacing flies along
+        numbers = np.concatenate([tries, np.zeros((1, N_NUMBERS))])  # the plain policy flies along
         factors = np.repeat(line_factors(numbers), n_worlds, axis=0)
         scores, _ = practice.try_out(
-            lambda _: PacingPolicy(value_weight=tuned.value_weight, settings=tuned.settings, factor=factors),
+            lambda _: replace(tuned.lines(agent, {}), factor=factors),
             len(numbers),
             tick,
         )
@@ -139,7 +143,7 @@ def train(
             seconds=last["seconds"],
             best_usd=float(scores.objective[:-1].max()),
             mean_usd=float(scores.objective[0]),
-            pacing_usd=float(scores.objective[-1]),
+            plain_usd=float(scores.objective[-1]),
             incremental_cac_usd=float(scores.spend_usd[0] / max(scores.decisions[0], 1e-9)),
             spend_share=float(scores.spend_share[0]),
         )
@@ -156,7 +160,7 @@ def train(
         }
         if out is not None:
             write_text_atomic(out / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in history))
-            write_checkpoint(out / CHECKPOINT, file, last["multiplier"], last["training"])
+            write_checkpoint(out / CHECKPOINT, file, last["multiplier"], last["training"], agent=agent)
         if epochs is not None:
             return first + done >= epochs
         assert minutes is not None
@@ -172,14 +176,17 @@ def train(
         generator=generator,
         stop=stop,
     )
-    return checkpoint(file, last["multiplier"], last["training"])
+    return checkpoint(file, last["multiplier"], last["training"], agent=agent)
 
 
-def _saved(out: Path | None, file: MarketFile) -> dict[str, Any]:
+def _saved(out: Path | None, file: MarketFile, agent: str) -> dict[str, Any]:
     path = None if out is None else out / CHECKPOINT
     if path is None or not path.is_file():
         raise BadInput("resume", str(path), "needs a checkpoint", "Name the run's folder with --out.")
     state = read_checkpoint(path, file)
+    if state["agent"] != agent:
+        remedy = f"Go on with --agent {state['agent']}, or name another folder."
+        raise MismatchError("checkpoint", f"{path} of {state['agent']}", f"must be of {agent}", remedy)
     missing = [name for name in _STATE if name not in state]
     if missing:
         allowed = f"must also have {', '.join(missing)}"

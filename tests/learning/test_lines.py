@@ -9,8 +9,8 @@ from gaelp.agents.baselines import PacingPolicy
 from gaelp.core.errors import BadInput, HeldOutError, MismatchError
 from gaelp.core.words import EMAIL_LINE, LINES
 from gaelp.learning.cem import cross_entropy
+from gaelp.learning.lines import N_NUMBERS, line_factors, train
 from gaelp.learning.practice import Practice
-from gaelp.learning.static_lines import N_NUMBERS, line_factors, train
 from gaelp.market.file import load
 from gaelp.worlds.registry import write_checkpoint
 from gaelp.worlds.splits import training_worlds
