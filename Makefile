@@ -1,23 +1,41 @@
-# Everything runs in .venv, which `install` makes; no target needs anything else to be set up.
+# All but `referee` runs in .venv, which `install` makes; no target needs anything else to be set up.
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: install demo test lint bench study accept clean help
+.PHONY: install demo test lint bench study referee accept clean help
 
 BIN := .venv/bin
 STAMP := .venv/.installed
+REFEREE := .venv-referee
+REFEREE_STAMP := $(REFEREE)/.installed
+
+define find_python
+for python in python3.11 python3 ""; do
+	[ -n "$$python" ] || { echo "GAELP needs Python 3.11; none was found. Install it and run make again." >&2; exit 1; }
+	! "$$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || break
+done
+endef
 
 $(STAMP): pyproject.toml constraints.txt
-	@for python in python3.11 python3 ""; do
-		[ -n "$$python" ] || { echo "GAELP needs Python 3.11; none was found. Install it and run make again." >&2; exit 1; }
-		! "$$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || break
-	done
+	@$(find_python)
 	echo "Installing into .venv (once, about a minute)" >&2
 	[ -x $(BIN)/python ] || "$$python" -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch $@
+
+# ChannelAttribution is under the GPL: never a dependency. It forgets to declare that it needs matplotlib.
+$(REFEREE_STAMP): pyproject.toml constraints.txt
+	@$(find_python)
+	echo "Installing into $(REFEREE) (once, some minutes)" >&2
+	[ -x $(REFEREE)/bin/python ] || "$$python" -m venv $(REFEREE)
+	$(REFEREE)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e . \
+		pytest pytest-timeout ChannelAttribution pandas matplotlib || {
+		echo "The referee, ChannelAttribution, could not be installed: it needs a network for pip, and a wheel or a C++ compiler. Nothing was compared." >&2
+		exit 1
+	}
 	touch $@
 
 install: $(STAMP) ## Make .venv with everything in it
@@ -43,11 +61,18 @@ bench: install ## Time the public calls at real sizes
 study: install ## The long experiments
 	@$(BIN)/pytest -n 2 --dist loadgroup -m study tests
 
+referee: $(REFEREE_STAMP) ## Compare attribution with ChannelAttribution, in an environment of its own
+	@$(REFEREE)/bin/python -c "import ChannelAttribution" >/dev/null || {
+		echo "The referee, ChannelAttribution, is installed but cannot be imported, see above. Nothing was compared." >&2
+		exit 1
+	}
+	$(REFEREE)/bin/pytest -q tests/referee
+
 accept: install ## Run the must-show lines of one step: make accept STEP=1
 	@$(BIN)/python docs/acceptance/run.py "$${STEP:?which step? make accept STEP=1}"
 
 clean: ## Remove the environment, caches and builds; runs/ stays
-	@rm -rf .venv build dist src/*.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .venv $(REFEREE) build dist src/*.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find src tests benchmarks examples docs \( -name __pycache__ -o -name __kernels__ \) -prune -exec rm -rf {} + 2>/dev/null || true
 
 help: ## Show this

@@ -19,10 +19,13 @@ def test_rivals_are_told_from_a_run_that_kept_its_reports(gaelp, market_file, ru
     social = told["lines"]["social_new_mobile"]
     assert social["basis"] == "prices" and social["share"]["source"] == "by prices"
     assert [row["factor"] for row in social["win_curve"]] == [0.5, 0.7, 1.0, 1.4, 2.0]
+    units = {line["unit"] for name, line in told["lines"].items() if name.startswith("search")}
+    assert (social["unit"], units) == ("USD per 1000 impressions", {"USD per click"})
     assert all(0 <= row["low"] <= row["value"] <= row["high"] <= 1 for row in social["win_curve"])
     assert "social" in told["channels"] and "number of rivals" in told["notes"][0]
     text = gaelp("competition", run_folder)
     assert text.code == 0 and "social_new_mobile" in text.out and "not told" in text.out
+    assert "a click" in text.out and "per 1,000 impressions as marked" in text.out
 
 
 def test_a_run_without_reports_is_refused(gaelp, tmp_path):

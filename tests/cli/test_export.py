@@ -8,7 +8,7 @@ import pytest
 
 from .conftest import Gaelp
 
-SIZES = ("--worlds", "2", "--users", "2000", "--days", "10", "--runoff-days", "6", "--no-twin")
+SIZES = ("--worlds", "2", "--users", "4000", "--days", "15", "--runoff-days", "1", "--no-twin")
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -16,9 +16,9 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_run_is_exported_with_the_truth_beside_it(gaelp: Gaelp, market_file: Path, tmp_path: Path) -> None:
+def test_a_run_is_exported_with_the_truth_beside_it(gaelp: Gaelp, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    command = ("simulate", "--market", market_file, *SIZES, "--regions")
+    command = ("simulate", "--market", "impulse", *SIZES, "--regions")
     assert "--out" in gaelp(*command).err
     found = gaelp(*command, "--out", run, "--json").json
     days = rows(run / "regions.csv")
@@ -42,6 +42,15 @@ def test_a_run_is_exported_with_the_truth_beside_it(gaelp: Gaelp, market_file: P
     spent = sum(float(row["spend_usd"]) for row in days if row["world"] == "1")
     assert sum(row["spend_usd"] for row in truth["channels"].values()) == pytest.approx(spent)
     assert truth["all"]["spend_usd"] == pytest.approx(spent)
+    lifts = rows(run / "mmm" / "lift_tests.csv")
+    assert lifts  # in this market, where people buy fast, some channel sold more
+    for name in {row["channel"] for row in lifts}:
+        one, caused = [row for row in lifts if row["channel"] == name], truth["channels"][name]
+        # a week of the whole flight, whose fifteenth day is in no whole week
+        assert sum(float(row["x"]) for row in one) == pytest.approx(caused["spend_usd"] * 7 / 15)
+        assert sum(float(row["delta_y"]) for row in one) == pytest.approx(
+            -caused["incremental_sales"] * 7 / 15
+        )
 
     shown = gaelp("export", "mmm", run, "--format", "pymc", "--out", tmp_path / "elsewhere")
     assert shown.code == 0 and "100 regions by 2 weeks" in shown.out

@@ -32,13 +32,15 @@ def experiment(capfd):
 def folder(tmp_path_factory):
     """A geo table with groups, a log of choices, a target, and units with a covariate."""
     made, rng = tmp_path_factory.mktemp("experiments"), np.random.default_rng(0)
+    counts = np.random.default_rng(1)
     days = np.arange(np.datetime64("2026-01-01"), np.datetime64("2026-02-12"))
-    lines = ["geo,date,sales,cost,group"]
+    lines = ["geo,date,sales,cost,group,people,few"]
     for geo in range(12):
         for i, day in enumerate(days):
             on = geo % 2 == 1 and i >= 28
             sales = (100 + 10 * geo) * (1 + 0.2 * np.sin(i)) + rng.normal() + 20 * on
-            lines.append(f"g{geo},{day},{sales:.3f},{10 * on},{'ads' if geo % 2 else 'dark'}")
+            group, few = "ads" if geo % 2 else "dark", counts.poisson(1.0)
+            lines.append(f"g{geo},{day},{sales:.3f},{10 * on},{group},{100 + 10 * geo},{few}")
     (made / "geo.csv").write_text("\n".join(lines) + "\n")
     item = rng.choice(["a", "b", "c"], 2_000, p=[0.5, 0.3, 0.2])
     chance = np.select([item == "a", item == "b"], [0.5, 0.3], 0.2)
@@ -110,7 +112,28 @@ def test_a_geo_holdout(experiment, folder, named):
     assert set(found) >= GEO_KEYS
     assert found["low"] < 2.0 < found["high"] and found["placebo_p"] < 0.01
     assert found["effect"] == pytest.approx(2.0 * 6 * 14 * 10, rel=0.05)
-    assert "placebo p-value" in experiment("geo", folder / "geo.csv", *GEO, *WINDOWS, *named)
+    assert (found["by"], found["warnings"]) == ("days", [])
+    said = experiment("geo", folder / "geo.csv", *GEO, *WINDOWS, *named)
+    assert "placebo p-value" in said and "warning" not in said
+
+
+def test_a_geo_holdout_by_regions(experiment, folder):
+    by = ("--by", "regions", "--population", "people")
+    found = experiment("geo", folder / "geo.csv", *GEO, *WINDOWS, *by, "--json")
+    assert set(found) >= GEO_KEYS and (found["by"], found["warnings"]) == ("regions", [])
+    assert found["low"] < 2.0 < found["high"] and found["placebo_p"] < 0.01
+    assert found["effect_low"] < 2.0 * 6 * 14 * 10 < found["effect_high"]
+    assert "weight on sales before" in experiment("geo", folder / "geo.csv", *GEO, *WINDOWS, *by)
+
+
+def test_days_that_do_not_tell_are_warned_of(experiment, folder):
+    few = ("--geo", "geo", "--date", "date", "--response", "few", "--cost", "cost", *WINDOWS)
+    found = experiment("geo", folder / "geo.csv", *few, "--json")
+    assert len(found["warnings"]) == 2 and all("--by regions" in each for each in found["warnings"])
+    said = experiment("geo", folder / "geo.csv", *few)
+    assert said.count("warning: ") == 2 and "noise of counting" in said
+    by = ("--by", "regions", "--population", "people")
+    assert experiment("geo", folder / "geo.csv", *few, *by, "--json")["warnings"] == []
 
 
 @pytest.mark.parametrize(
@@ -140,6 +163,7 @@ def test_the_shared_geo_experiment(experiment, shared_data):
     windows = ("--pre", "2015-01-05:2015-02-15", "--test", "2015-02-16:2015-03-15")
     found = experiment("geo", file, *GEO, *windows, "--json")
     assert found["iroas"] == pytest.approx(2.946742, abs=5e-7) and found["low"] < 2.95 < found["high"]
+    assert found["warnings"] == []
 
 
 CASES = {
@@ -172,7 +196,7 @@ CASES = {
     "half a group": (["geo", "geo.csv", *GEO, *WINDOWS, "--treated", "ads"], "`group` was None"),
     "an unknown column": (
         ["geo", "geo.csv", "--geo", "region", *GEO[2:], *WINDOWS],
-        "`column` was 'region'; known: cost, date, geo, group, sales",
+        "`column` was 'region'; known: cost, date, few, geo, group, people, sales",
     ),
     "a day in words": (
         [
@@ -215,6 +239,22 @@ CASES = {
     "one region": (
         ["geo", "geo.csv", *GEO, *WINDOWS, "--group", "geo", "--treated", "g99"],
         "`treated` was 'g99'; known: g0",
+    ),
+    "regions without people": (
+        ["geo", "geo.csv", *GEO, *WINDOWS, "--by", "regions"],
+        "must be named with --by regions, and with nothing else. Give --population COL.",
+    ),
+    "people of no use": (
+        ["geo", "geo.csv", *GEO, *WINDOWS, "--population", "people"],
+        "`population` was 'people'; must be named with --by regions",
+    ),
+    "people that come and go": (
+        ["geo", "geo.csv", *GEO, *WINDOWS, "--by", "regions", "--population", "sales"],
+        "`population` was 'g0'; must have as many people on all days",
+    ),
+    "by weeks": (
+        ["geo", "geo.csv", *GEO, *WINDOWS, "--by", "weeks"],
+        "`by` was 'weeks'; known: days, regions",
     ),
     "a chance of nothing": (
         ["ope", "log.csv", *OPE[:2], "--propensity", "place", *OPE[4:], "--target", "uniform"],

@@ -6,7 +6,8 @@ from scipy.stats import kstest
 from scipy.stats import t as student
 
 from gaelp.core.errors import BadInput
-from gaelp.measurement.experiments.geo import geo_lift, group_of, panel, window
+from gaelp.measurement.experiments.geo import geo_lift, group_of, panel, people_of, window
+from gaelp.measurement.experiments.time_regression import doubts
 
 PRE, TEST = window("pre", "2026-01-01:2026-02-11"), window("test", "2026-02-12:2026-03-11")
 N_PRE, N_TEST = 42, 28
@@ -165,3 +166,89 @@ def test_groups_that_cannot_be_are_named():
 def test_a_level_that_is_none_is_named():
     with pytest.raises(BadInput, match="`level` was 2"):
         geo_lift(panel(*rows(np.random.default_rng(8))[:4]), PRE, TEST, level=2)
+
+
+def few(rng, *, drift=0.7, lost=0.0, n_geos=40):
+    """Columns of a market that sells ten things a day, drifts, and goes dark in half of its regions."""
+    days = np.arange(np.datetime64("2026-01-01"), np.datetime64("2026-03-12"))
+    people = rng.lognormal(9.0, 0.7, n_geos)
+    treated = np.zeros(n_geos, bool)
+    treated[rng.choice(n_geos, n_geos // 2, replace=False)] = True
+    during = days >= TEST.first
+    rate = 10.0 * people[:, None] / people.sum() * np.where(during, drift, 1.0)
+    rate[np.ix_(treated, during)] *= 1.0 - lost
+    spend = np.ones(rate.shape) * people[:, None] / people.sum()
+    spend[np.ix_(treated, during)] = 0.0
+    geo = np.repeat([f"geo{i:02d}" for i in range(n_geos)], days.size)
+    columns = geo, np.tile(days, n_geos), rng.poisson(rate).astype(float).ravel(), spend.ravel()
+    return columns, people, treated
+
+
+@pytest.mark.statistical
+def test_by_regions_a_drift_of_few_sales_is_no_effect_and_by_days_it_is_doubted():
+    rng = np.random.default_rng(9)
+    n, held, misled, warned = 200, 0, 0, 0
+    for _ in range(n):
+        columns, people, treated = few(rng)
+        table = panel(*columns)
+        by_regions = geo_lift(table, PRE, TEST, treated, people=people, n_placebos=1)
+        by_days = geo_lift(table, PRE, TEST, treated, n_placebos=1)
+        held += by_regions["effect_low"] <= 0.0 <= by_regions["effect_high"]
+        misled += not by_days["effect_low"] <= 0.0 <= by_days["effect_high"]
+        warned += "Use --by regions" in " ".join(by_days["warnings"])
+        assert (by_regions["by"], by_regions["warnings"], by_days["by"]) == ("regions", [], "days")
+    assert abs(held / n - 0.95) < 4 * np.sqrt(0.95 * 0.05 / n)
+    assert misled > n / 2 and warned == n
+
+
+@pytest.mark.statistical
+def test_by_regions_the_return_on_spend_of_a_dark_half_is_found():
+    """Half of seven sales a day for a dollar a day, wherever it is dark."""
+    rng = np.random.default_rng(10)
+    found, held = [], []
+    for _ in range(200):
+        columns, people, treated = few(rng, lost=0.5)
+        told = geo_lift(panel(*columns), PRE, TEST, treated, people=people, n_placebos=1)
+        share = people[treated].sum() / people.sum()
+        found.append(told["iroas"])
+        held.append(told["low"] <= 3.5 <= told["high"])
+        assert told["incremental_cost"] == pytest.approx(-N_TEST * share) and told["cost"] == "modelled"
+    assert abs(np.mean(found) - 3.5) < 4 * np.std(found) / np.sqrt(200)
+    assert abs(np.mean(held) - 0.95) < 4 * np.sqrt(0.95 * 0.05 / 200)
+
+
+@pytest.mark.statistical
+def test_by_regions_the_placebo_p_is_uniform_where_ads_do_nothing():
+    rng = np.random.default_rng(11)
+    p = []
+    for seed in range(200):
+        columns, people, treated = few(rng, n_geos=16)
+        told = geo_lift(panel(*columns), PRE, TEST, treated, people=people, n_placebos=99, seed=seed)
+        p.append(told["placebo_p"])
+    assert kstest(p, "uniform").pvalue > 0.001
+
+
+def test_days_that_sell_much_and_move_together_are_not_doubted():
+    table = panel(*rows(np.random.default_rng(12))[:4])
+    assert geo_lift(table, PRE, TEST)["warnings"] == []
+    control = 5000.0 + 800.0 * np.sin(np.arange(42.0))
+    assert doubts(100.0 + 0.01 * control, np.round(control)) == []  # a flat slope that tells all the same
+    noise = np.random.default_rng(13).normal(0.0, 30.0, 42)
+    assert len(doubts(100.0 + noise, np.round(control) + 0.5)) == 1  # and one that tells nothing
+    assert len(doubts(np.ones(42), np.ones(42))) == 2  # nothing varies
+
+
+def test_one_day_before_is_enough_by_regions():
+    columns, people, treated = few(np.random.default_rng(14))
+    pre = window("pre", "2026-02-11:2026-02-11")
+    assert geo_lift(panel(*columns), pre, TEST, treated, people=people)["pre_days"] == 1
+
+
+def test_people_are_one_figure_a_region():
+    geo = np.array(["b", "a", "b", "a"])
+    days = np.array(["2026-01-01", "2026-01-01", "2026-01-02", "2026-01-02"], "M8[D]")
+    table = panel(geo, days, *np.ones((2, 4)))
+    assert people_of(table, geo, np.array([5.0, 3.0, 5.0, 3.0])).tolist() == [3.0, 5.0]
+    for people, says in (([5.0, 3.0, 6.0, 3.0], "'b'; must have as many"), ([5.0, 0.0, 5.0, 0.0], "'a'")):
+        with pytest.raises(BadInput, match=says):
+            people_of(table, geo, np.array(people))

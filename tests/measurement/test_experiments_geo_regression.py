@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gaelp.core.errors import BadInput
-from gaelp.measurement.experiments.geo_regression import region_lift
+from gaelp.measurement.experiments.geo_regression import over_regions, region_lift
 
 PEOPLE = 1.0 / np.arange(1, 41) ** 0.7
 DARK = np.arange(40) % 2 == 0
@@ -35,6 +35,26 @@ def test_it_is_weighted_least_squares_with_robust_errors() -> None:
     assert found.carried == pytest.approx(fit.params[1])
 
 
+@pytest.mark.golden
+def test_many_deals_at_once_are_weighted_least_squares_written_out() -> None:
+    before, during, _ = sales(4, 0.8, 0.1)
+    draw = np.random.default_rng(4)
+    deals = np.array([draw.permutation(DARK) for _ in range(20)])
+    found = over_regions(deals, before, during, PEOPLE)
+    weight = np.diag(1 / PEOPLE)
+    for row, dealt in enumerate(deals):
+        x = np.stack([PEOPLE, before, PEOPLE * dealt], axis=1)
+        inverse = np.linalg.inv(x.T @ weight @ x)
+        beta = inverse @ x.T @ weight @ during
+        hat = np.sqrt(weight) @ x @ inverse @ x.T @ np.sqrt(weight)
+        squares = (np.sqrt(weight) @ (during - x @ beta)) ** 2 / (1 - np.diag(hat))  # HC2
+        meat = x.T @ np.sqrt(weight) @ np.diag(squares) @ np.sqrt(weight) @ x
+        people = PEOPLE[dealt].sum()
+        assert found.value[row] == pytest.approx(people * beta[2])
+        assert found.error[row] == pytest.approx(people * np.sqrt((inverse @ meat @ inverse)[2, 2]))
+    assert found.freedom == 37
+
+
 @pytest.mark.statistical
 def test_a_drift_of_all_regions_is_no_effect_and_intervals_hold() -> None:
     n = 600
@@ -55,9 +75,12 @@ def test_the_unit_of_people_does_not_matter() -> None:
     )
 
 
-def test_nothing_sold_is_no_effect() -> None:
-    nothing = np.zeros(40)
-    assert region_lift(nothing, nothing, PEOPLE, DARK) == pytest.approx((0.0, 0.0, 0.0, 0.0, 0.0))
+def test_nothing_sold_before_is_no_trouble_and_nothing_sold_in_the_test_is_refused() -> None:
+    nothing, some = np.zeros(40), sales(3, 1.0, 0.0)[1]
+    found = region_lift(nothing, some, PEOPLE, DARK)
+    assert found.low < 0.0 < found.high and found.error > 0.0 and found.carried == 0.0
+    with pytest.raises(BadInput, match=r"`during` was 0\.0; must not be 0 in all regions"):
+        region_lift(some, nothing, PEOPLE, DARK)
 
 
 @pytest.mark.parametrize(
@@ -67,6 +90,10 @@ def test_nothing_sold_is_no_effect() -> None:
         ({"treated": np.arange(40) < 3}, "treated"),
         ({"before": np.ones(39)}, "shapes"),
         ({"level": 1.0}, "level"),
+        ({"people": np.append(PEOPLE[:39], np.inf)}, r"people\[39\]"),
+        ({"before": np.append(np.ones(39), np.nan)}, r"before\[39\]"),
+        ({"during": np.append(np.nan, np.ones(39))}, r"during\[0\]"),
+        ({"before": PEOPLE * DARK}, "which regions are treated"),
     ],
 )
 def test_what_cannot_be_fitted_is_refused(changed: dict[str, Any], said: str) -> None:

@@ -66,12 +66,27 @@ def test_lift_tests_hold_the_information_of_the_account_once(weeks: GeoWeeks) ->
     assert list(table) == ["channel", "geo", "x", "delta_x", "delta_y", "sigma"]
     assert table["channel"].tolist() == ["search", "search"]  # a wrong sign has no rows
     assert table["geo"].tolist() == GEOS
-    assert table["x"] * 3.0 == pytest.approx(weeks.spend_usd[..., 0].sum(axis=1))
+    assert table["x"] * 3.0 == pytest.approx(weeks.spent_usd[:, 0])
     assert (table["delta_x"] == -table["x"]).all() and (table["delta_y"] < 0).all()
     assert table["delta_y"].sum() == pytest.approx(-4.0)
     # a common factor on all effects is known as well from both rows together as from the one test
     assert ((table["delta_y"] / table["sigma"]) ** 2).sum() == pytest.approx((12.0 / 4.0) ** 2)
     assert not lift_tests(weeks, 3.0, {}, {})["x"].size
+
+
+def test_a_lift_test_holds_spend_and_sales_of_the_same_days(weeks: GeoWeeks) -> None:
+    spent = given()["spend_usd"][..., 0]  # 23 days, of which 21 make whole weeks
+    table = lift_tests(weeks, DAYS / 7, {"search": 46.0}, {"search": 4.0})
+    assert table["x"] == pytest.approx(7 * spent.mean(axis=0))
+    assert table["delta_y"].sum() == pytest.approx(-7 * 46.0 / DAYS)
+    assert table["delta_y"].sum() / table["delta_x"].sum() == pytest.approx(46.0 / spent.sum())
+    # a day more of the same spend, beyond the last whole week, leaves the rate where it was
+    steady = np.broadcast_to(spent.mean(axis=0)[:, None] * np.array([1.0, 0.0, 0.0]), (DAYS, 2, 3))
+    for days in (21, 22, 23):
+        cut = {name: column[:days] if name != "population" else column for name, column in given().items()}
+        one = geo_weeks(GEOS, FIRST, CHANNELS, **cut | {"spend_usd": steady[:days]})
+        rate = lift_tests(one, days / 7, {"search": 2.0 * days}, {"search": 1.0})
+        assert rate["x"] == pytest.approx(table["x"]) and rate["delta_y"] == pytest.approx(table["delta_y"])
 
 
 @pytest.mark.parametrize(

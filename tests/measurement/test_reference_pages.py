@@ -46,10 +46,10 @@ def folder(tmp_path_factory):
         "sales_before": before,
     })  # fmt: skip
     days = np.arange(np.datetime64("2015-01-05"), np.datetime64("2015-03-16"))
-    geo, day = (part.ravel() for part in np.meshgrid(np.arange(6), np.arange(days.size), indexing="ij"))
+    geo, day = (part.ravel() for part in np.meshgrid(np.arange(8), np.arange(days.size), indexing="ij"))
     write("sales.csv", {
-        "geo": geo, "date": days.astype(str)[day], "cost": ((geo < 3) & (day >= 42)).astype(int),
-        "sales": 100 + 10 * geo + rng.normal(0, 1, geo.size) + day % 7,
+        "geo": geo, "date": days.astype(str)[day], "cost": ((geo < 4) & (day >= 42)).astype(int),
+        "sales": 100 + 10 * geo + rng.normal(0, 1, geo.size) + day % 7, "people": 1_000 + 100 * geo,
     })  # fmt: skip
     write("log.csv", {
         "click": rng.integers(2, size=n), "propensity_score": np.full(n, 0.5),

@@ -46,14 +46,16 @@ def _print(result: Mapping[str, Any]) -> None:
     for name, line in result["lines"].items():
         curve = {row["factor"]: _ends(row, "%") for row in line["win_curve"] or ()}
         table.add_row(
-            name,
-            show(line["bid"], "$"),
+            name.replace("_", " "),  # so that a narrow screen breaks it between words
+            f"{show(line['bid'], '$')}\n{_UNITS[line['unit']]}",
             _ends(line["share"]["own"], "%"),
             *(curve.get(factor, "n/a") for factor in (0.5, 1.0, 2.0)),
             _ends((line["bid_needed"] or {}).get("0.5"), "$"),
             _ends(line["change_per_week"], "%"),
         )
     console.print(table)
+    text = "Own bids and bids needed are in USD, per click or per 1,000 impressions as marked."
+    console.print(text, highlight=False, soft_wrap=True)
     for name, channel in result["channels"].items():
         text = f"{name}: bids needed change by {_ends(channel['change_per_week'], '%', ', ')} a week"
         console.print(text, highlight=False, soft_wrap=True)
@@ -63,8 +65,11 @@ def _print(result: Mapping[str, Any]) -> None:
         console.print(note, highlight=False, soft_wrap=True)
 
 
+_UNITS = {"USD per click": "a click", "USD per 1000 impressions": "per 1,000"}
+
+
 def _ends(found: Mapping[str, Any] | None, unit: str, between: str = "\n") -> str:
     if found is None or (found["value"] is None and found["high"] is None):
         return "n/a"
-    ends = f"{show(found['low'], unit)} to {show(found['high'], unit)}"
+    ends = f"{show(found['low'], unit).removesuffix(' %')} to {show(found['high'], unit)}"
     return ends if found["value"] is None else f"{show(found['value'], unit)}{between}{ends}"

@@ -154,16 +154,32 @@ def geo_command(
         ),
     ] = None,
     treated: Annotated[str | None, typer.Option(metavar="VALUE", help="The treated group.")] = None,
+    by: Annotated[str, typer.Option(metavar="days|regions", help="What the regression runs over.")] = "days",
+    population: Annotated[
+        str | None, typer.Option(metavar="COL", help="People of the region; with --by regions.")
+    ] = None,
     level: LevelOption = 0.95,
     placebos: Annotated[int, typer.Option(min=19, max=99_999, help="Random deals of regions.")] = 999,
     seed: Annotated[int, typer.Option(min=0, help="Names the deals.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """A geo holdout by time-based regression: incremental response per dollar, and a placebo p-value."""
-    from gaelp.journeys.columns import days, names, numbers, read_columns
-    from gaelp.measurement.experiments.geo import geo_lift, group_of, panel, window
+    """A geo holdout: incremental response per dollar, its interval, and a placebo p-value.
 
-    cells = read_columns(file, [geo, date, response, cost, *([group] if group else [])])
+    By days the regions' sums are compared day by day, which needs days that sell much; by regions each region
+    is compared with itself before the test, which needs its people. Warns where days do not tell.
+    """
+    from gaelp.core.errors import BadInput
+    from gaelp.core.names import require_known
+    from gaelp.journeys.columns import days, names, numbers, read_columns
+    from gaelp.measurement.experiments.geo import geo_lift, group_of, panel, people_of, window
+
+    require_known("by", by, ("days", "regions"))
+    if (population is None) == (by == "regions"):
+        allowed = "must be named with --by regions, and with nothing else"
+        remedy = "Give --population COL." if population is None else "Leave it out, or give --by regions."
+        raise BadInput("population", population, allowed, remedy)
+    asked = (geo, date, response, cost, group, population)
+    cells = read_columns(file, [name for name in asked if name is not None])
     region = names(geo, cells[geo])
     regions = panel(
         region, days(date, cells[date]), numbers(response, cells[response]), numbers(cost, cells[cost])
@@ -172,8 +188,18 @@ def geo_command(
     if group is not None or treated is not None:
         groups = names(group, cells[group]) if group else None
         chosen = group_of(regions, region, groups, treated)
+    people = None
+    if population is not None:
+        people = people_of(regions, region, numbers(population, cells[population]))
     result = geo_lift(
-        regions, window("pre", pre), window("test", test), chosen, level=level, n_placebos=placebos, seed=seed
+        regions,
+        window("pre", pre),
+        window("test", test),
+        chosen,
+        people=people,
+        level=level,
+        n_placebos=placebos,
+        seed=seed,
     )
     _tell(result, as_json, _GEO)
 
@@ -309,6 +335,9 @@ _GEO = {
     "incremental_cost": "incremental cost",
     "lift": "relative lift",
     "placebo_p": "placebo p-value",
+    "by": "regression over",
+    "carried": "weight on sales before",
+    "slope": "slope on control",
     "r_squared": "fit before the test, R squared",
     "residual_autocorrelation": "autocorrelation of its residuals",
     "geos_treated": "regions treated",
@@ -343,4 +372,7 @@ def _tell(result: Mapping[str, Any], as_json: bool, labels: Mapping[str, str]) -
         ends = (result.get("intervals") or {}).get(key)
         span = f"  ({show(ends[0])} to {show(ends[1])})" if ends else ""
         shown.add_row(label, f"{show(result[key])}{span}")
-    out().print(shown)
+    console = out()
+    console.print(shown)
+    for warning in result.get("warnings", ()):
+        console.print(f"warning: {warning}", highlight=False, soft_wrap=True)

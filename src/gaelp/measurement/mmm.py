@@ -40,6 +40,7 @@ class GeoWeeks:
         population: (n_geos,).
         sales, revenue_usd: (n_geos, n_weeks).
         spend_usd, impressions: (n_geos, n_weeks, n_channels).
+        spent_usd: (n_geos, n_channels) of all days, those after the last whole week too.
     """
 
     geos: Texts
@@ -50,6 +51,7 @@ class GeoWeeks:
     revenue_usd: Floats
     spend_usd: Floats
     impressions: Floats
+    spent_usd: Floats
 
 
 def geo_weeks(
@@ -63,7 +65,7 @@ def geo_weeks(
     spend_usd: Floats,
     impressions: NDArray[Any],
 ) -> GeoWeeks:
-    """Add days up to weeks from the first day on; days beyond the last whole week are left out.
+    """Add days up to weeks from the first day on; days beyond the last whole week count in `spent_usd` only.
 
     Args:
         geos: (n_geos,) names. first_day: of the table. channels: (n_channels,) names.
@@ -101,6 +103,7 @@ def geo_weeks(
         revenue_usd=weekly(revenue_usd),
         spend_usd=spend[..., bought],
         impressions=weekly(impressions)[..., bought],
+        spent_usd=np.asarray(spend_usd, float).sum(axis=0)[:, bought],
     )
 
 
@@ -140,11 +143,15 @@ def lift_tests(
 
     An effect known for the whole account is laid on its regions by their spend, and its error times the root
     of their number on each, so that all rows together hold what the one test holds, once. A channel that
-    did not sell more in truth, or not by these draws, has no rows: the library takes none.
+    did not sell more in truth, or not by these draws, has no rows: the library takes none. Spend and effect
+    are of the same days, all of the flight, whole weeks or not: `x` is a week's spend as the flight went, and
+    `delta_y` a week's sales that it caused.
 
     Args:
-        weeks: of the account. n_weeks_on: weeks in which ads ran.
-        effect: by channel, sales that it caused in all. error: by channel, standard error of that.
+        weeks: of the account, from the flight's first day on.
+        n_weeks_on: the flight's length, parts of weeks included.
+        effect: by channel, sales that the flight caused in all, whenever they were booked.
+        error: by channel, standard error of that.
 
     Returns:
         Columns `channel`, `geo`, `x`, `delta_x`, `delta_y`, `sigma`, one row per channel and region that
@@ -154,7 +161,7 @@ def lift_tests(
     for c, name in enumerate(weeks.channels):
         if not effect.get(name, 0.0) > 0 or not error[name] > 0:
             continue
-        spent = weeks.spend_usd[..., c].sum(axis=1)
+        spent = weeks.spent_usd[:, c]
         regions = np.flatnonzero(spent > 0)
         for g in regions:
             share = spent[g] / spent.sum()

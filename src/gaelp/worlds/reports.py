@@ -1,6 +1,6 @@
 """What an account was shown on a flight, hour by hour and line by line, as a table.
 
-    watched = Watched(policy, market.worlds[0].file)
+    watched = Watched(policy, file, n_people)  # of the market that is flown
     fly(market, watched, days=28, traffic=traffic)
     write_reports(folder / REPORTS, watched.reports())
 
@@ -168,8 +168,8 @@ def line_logs(reports: dict[str, Floats], world: int) -> tuple[list[LineLog], di
     """Reports of one account as the logs that `measurement.competition` reads.
 
     A line is open for an hour while the day's budget has room for one more bid; half, where that ended in it.
-    Prices tell what
-    had to be bid on lines with one slot, unless they equal the bids: then the winner pays its own.
+    Prices tell what had to be bid on lines with one slot, unless they equal the bids: then the winner pays
+    its own.
 
     Args:
         reports: as `Watched.reports` gives them. world: which account.
@@ -209,6 +209,7 @@ def line_logs(reports: dict[str, Floats], world: int) -> tuple[list[LineLog], di
         logs.append(
             LineLog(
                 name=line.name,
+                by_click=by_click,
                 bid=own,
                 open=room,
                 impressions=won[..., i],

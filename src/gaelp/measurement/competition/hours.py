@@ -45,7 +45,9 @@ def hourly_change(fit: Fit, log: LineLog, level: float = 0.95) -> list[Estimate]
     shift = shift - shift[known].mean()
     believed, left = _shrunk(shift[known], error[known])
     reach = float(ndtri(0.5 + level / 2.0)) * left
-    found = iter(zip(*(np.expm1(end) for end in (believed, believed - reach, believed + reach)), strict=True))
+    with np.errstate(over="ignore"):  # an end that nothing bounds is infinite
+        ends = [np.expm1(end) for end in (believed, believed - reach, believed + reach)]
+    found = iter(zip(*ends, strict=True))
     return [Estimate(*map(float, next(found))) if there else unknown[0] for there in known]
 
 

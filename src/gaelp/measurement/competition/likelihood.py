@@ -1,7 +1,8 @@
 """How likely a line's reports are under a law of the bid needed: three things that reports tell, by day.
 
-The law's log location moves by `trend` a week. With `F(d, h)` the chance to win at the own bid of day `d`
-and hour `h`, and `v(h)` the traffic of an hour:
+The law's log location moves by `trend` a week, and with the usual pattern of own bids: what makes an account
+bid more, a plan or an answer to a busy day, may make rivals do so too (`LineLog.usual_pattern`). With
+`F(d, h)` the chance to win at the own bid of day `d` and hour `h`, and `v(h)` the traffic of an hour:
 
     price   mean price of an hour's wins: mean and variance of the bid needed, given that it was at most the
             own bid (second price, one slot). A lost auction is censored at the own bid.
@@ -12,6 +13,8 @@ and hour `h`, and `v(h)` the traffic of an hour:
 
 Each is a quasi-likelihood: right in its mean, divided by its dispersion. `v` is profiled out (iterative
 proportional fitting), so slopes of a day's terms are efficient scores.
+
+Theta may have leading axes, (..., 5): many are asked at once, and answers have the same leading axes.
 
 Source: McCullagh, Nelder, Generalized Linear Models (2nd ed., 1989), chapter 9 (quasi-likelihood); Murphy,
 van der Vaart, "On profile likelihood", JASA 95 (2000), 449-465.
@@ -49,7 +52,7 @@ class Noise(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """(n_days,) log quasi-likelihood each."""
+    """(..., n_days) log quasi-likelihood each."""
 
     price: Floats
     share: Floats
@@ -57,7 +60,7 @@ class Terms(NamedTuple):
 
     @property
     def by_day(self) -> Floats:
-        """(n_days,) all three."""
+        """(..., n_days) all three."""
         return np.asarray(self.price + self.share + self.rhythm, np.float64)
 
 
@@ -68,39 +71,41 @@ def weeks(log: LineLog) -> Floats:
 
 
 def standardised(log: LineLog, theta: Floats) -> Floats:
-    """(n_days, n_hours) own bids on the scale of the law; -inf where the line was off."""
-    location = theta[LOCATION] + theta[TREND] * weeks(log)[:, None] + theta[SWAY] * log.usual_pattern
+    """(..., n_days, n_hours) own bids on the scale of the law; -inf where the line was off."""
+    level, log_scale, trend, sway, _ = np.moveaxis(theta, -1, 0)[..., None, None]
+    location = level + trend * weeks(log)[:, None] + sway * log.usual_pattern
     with np.errstate(divide="ignore"):
-        return np.asarray((np.log(log.bid) - location) / np.exp(theta[LOG_SCALE]), np.float64)
+        return np.asarray((np.log(log.bid) - location) / np.exp(log_scale), np.float64)
 
 
 def chances(law: Law, log: LineLog, z: Floats) -> Floats:
-    """(n_days, n_hours) chance to win an auction of the hour at the own bid; 0 where the line was off."""
+    """(..., n_days, n_hours) chance to win an auction of the hour at the own bid; 0 where off."""
     return np.asarray(np.where(log.on, log.open * law.won(np.where(log.on, z, 0.0)), 0.0), np.float64)
 
 
-def traffic(log: LineLog, chance: Floats, drift: float = 0.0) -> Floats:
-    """(n_days, n_hours) relative traffic by hour of the week, given chances to win.
+def traffic(log: LineLog, chance: Floats, drift: Floats | float = 0.0) -> Floats:
+    """(..., n_days, n_hours) relative traffic by hour of the week, given chances to win.
 
     Solves `impressions by day and hour = day x hour of the week x chance`; an hour of the week in which the
     line was never on is taken as those beside it.
     """
     week = np.arange(DAYS_A_WEEK)[:, None] == log.week  # (7, n_days)
-    extra = np.exp(drift * log.usual_pattern)
+    extra = np.exp(np.asarray(drift)[..., None, None] * log.usual_pattern)
     chance = extra * chance
     by_hour, by_day = week @ log.impressions, log.won
     ever = week @ chance > 0
-    found = np.ones(by_hour.shape)  # (7, n_hours)
+    found = np.ones(ever.shape)  # (..., 7, n_hours)
     for _ in range(_ROUNDS):
-        level = by_day / np.maximum((chance * found[log.week]).sum(axis=1), 1e-300)  # (n_days,)
-        fitted = np.maximum(week @ (level[:, None] * chance), 1e-300)
+        level = by_day / np.maximum((chance * found[..., log.week, :]).sum(axis=-1), 1e-300)  # (..., n_days)
+        fitted = np.maximum(week @ (level[..., None] * chance), 1e-300)
         found = np.where(ever, (by_hour + 1e-9) / fitted, 0.0)
-        mean = found.sum(axis=1, keepdims=True) / np.maximum(ever.sum(axis=1, keepdims=True), 1)
+        mean = found.sum(axis=-1, keepdims=True) / np.maximum(ever.sum(axis=-1, keepdims=True), 1)
         found = np.where(ever, found / np.maximum(mean, 1e-300), 0.0)
-    for hours, known in zip(found, ever, strict=True):
+    for where in np.argwhere(~ever.all(axis=-1)):
+        hours, known = found[tuple(where)], ever[tuple(where)]
         at = np.flatnonzero(known)
         hours[~known] = np.interp(np.flatnonzero(~known), at, hours[at]) if at.size else 1.0
-    return np.asarray(extra * found[log.week], np.float64)
+    return np.asarray(extra * found[..., log.week, :], np.float64)
 
 
 def terms(law: Law, log: LineLog, theta: Floats, noise: Noise) -> Terms:
@@ -108,13 +113,13 @@ def terms(law: Law, log: LineLog, theta: Floats, noise: Noise) -> Terms:
 
     Args:
         law: of the bid needed. log: the reports.
-        theta: (5,) location at the middle of the log, log of the scale, trend a week, and by how much rivals'
-            log level (`SWAY`) and log traffic (`DRIFT`) go with the usual pattern of own log bids.
+        theta: (..., 5) location at the middle of the log, log of the scale, trend a week, and by how much
+            rivals' log level (`SWAY`) and log traffic (`DRIFT`) go with the usual pattern of own log bids.
         noise: what to divide by.
     """
     z = standardised(log, theta)
     chance = chances(law, log, z)
-    hours = traffic(log, chance, theta[DRIFT])
+    hours = traffic(log, chance, theta[..., DRIFT])
     return Terms(
         _price(law, log, theta, z, noise.price),
         _share(log, mean_chance(chance, hours), noise.share),
@@ -123,8 +128,8 @@ def terms(law: Law, log: LineLog, theta: Floats, noise: Noise) -> Terms:
 
 
 def mean_chance(chance: Floats, hours: Floats) -> Floats:
-    """(n_days,) chance to win over a day's traffic, kept off 0 and 1."""
-    share = (chance * hours).sum(axis=1) / hours.sum(axis=1)
+    """(..., n_days) chance to win over a day's traffic, kept off 0 and 1."""
+    share = (chance * hours).sum(axis=-1) / hours.sum(axis=-1)
     return np.asarray(np.clip(share, 1e-9, 1.0 - 1e-9), np.float64)
 
 
@@ -132,12 +137,12 @@ def noise_of(law: Law, log: LineLog, theta: Floats, *, dispersed: bool = True) -
     """Noise at theta: that of independent auctions, times Pearson's statistic over its degrees of freedom.
 
     Args:
-        law: of the bid needed. log: the reports. theta: as in `terms`.
+        law: of the bid needed. log: the reports. theta: (5,) as in `terms`.
         dispersed: False leaves out the dispersion, for a theta that is only a first guess.
     """
     z = standardised(log, theta)
     chance = chances(law, log, z)
-    hours = traffic(log, chance, theta[DRIFT])
+    hours = traffic(log, chance, theta[..., DRIFT])
     variance, price = np.ones(log.bid.shape), 1.0
     if log.price_is_needed:
         paid, gap = _paid(law, log, theta, z)
@@ -165,16 +170,16 @@ def _over(squares: Floats, free: int) -> float:
 def _paid(law: Law, log: LineLog, theta: Floats, z: Floats) -> tuple[NDArray[np.bool_], Floats]:
     """Cells with a price, and how far it is from its mean in units of the own bid."""
     paid = log.on & (log.sold > 0)
-    mean, _ = law.price(z[paid], float(np.exp(theta[LOG_SCALE])))
+    mean, _ = law.price(z[..., paid], np.exp(theta[..., LOG_SCALE, None]))
     return paid, log.price[paid] / log.bid[paid] - mean
 
 
 def _price(law: Law, log: LineLog, theta: Floats, z: Floats, variance: Floats) -> Floats:
-    found = np.zeros(log.bid.shape)
+    found = np.zeros(z.shape)
     if log.price_is_needed:
         paid, gap = _paid(law, log, theta, z)
-        found[paid] = -0.5 * gap**2 / variance[paid]
-    return np.asarray(found.sum(axis=1), np.float64)
+        found[..., paid] = -0.5 * gap**2 / variance[paid]
+    return np.asarray(found.sum(axis=-1), np.float64)
 
 
 def _share(log: LineLog, expected: Floats, dispersion: float) -> Floats:
@@ -192,6 +197,6 @@ def _share(log: LineLog, expected: Floats, dispersion: float) -> Floats:
 
 def _rhythm(log: LineLog, chance: Floats, hours: Floats, dispersion: float) -> Floats:
     weight = chance * hours
-    share = weight / np.maximum(weight.sum(axis=1, keepdims=True), 1e-300)
+    share = weight / np.maximum(weight.sum(axis=-1, keepdims=True), 1e-300)
     told = np.where(log.impressions > 0, log.impressions * np.log(np.maximum(share, 1e-300)), 0.0)
-    return np.asarray(told.sum(axis=1) / dispersion, np.float64)
+    return np.asarray(told.sum(axis=-1) / dispersion, np.float64)

@@ -27,7 +27,8 @@ class LineLog:
 
     Attributes:
         name: of the line.
-        bid: (n_days, n_hours) own bid, USD per click or per 1000 impressions; 0 where the line was off.
+        by_click: whether bids and prices are in USD per click; else per 1000 impressions.
+        bid: (n_days, n_hours) own bid; 0 where the line was off.
         open: (n_days, n_hours) share of the hour in which there was budget for a bid, 0 to 1.
         impressions: (n_days, n_hours) own.
         sold: (n_days, n_hours) what was paid for: clicks or impressions.
@@ -41,6 +42,7 @@ class LineLog:
     """
 
     name: str
+    by_click: bool
     bid: Floats
     open: Floats
     impressions: Floats
@@ -73,37 +75,37 @@ class LineLog:
             "must lie from 0 to 1",
         )
 
-    @property
+    @cached_property
     def on(self) -> Flags:
         """(n_days, n_hours) whether the line bid."""
         return (self.bid > 0) & (self.open > 0)
 
-    @property
+    @cached_property
     def week(self) -> NDArray[np.int64]:
         """(n_days,) day of the week, the log's first day is 0."""
         return np.arange(self.share.size) % DAYS_A_WEEK
 
-    @property
+    @cached_property
     def all_day(self) -> Flags:
         """(n_days,) whether the line was on nearly all day: else its share tells of budgets, not of bids."""
         return np.asarray(np.where(self.on, self.open, 0.0).mean(axis=1) >= LEAST_OPEN, bool)
 
-    @property
+    @cached_property
     def won(self) -> Floats:
         """(n_days,) own impressions."""
         return np.asarray(self.impressions.sum(axis=1), np.float64)
 
-    @property
+    @cached_property
     def told(self) -> Flags:
         """(n_days,) whether the day's share was told as a number."""
         return np.isfinite(self.share) & (self.share >= LEAST_TOLD_SHARE) & (self.won > 0)
 
-    @property
+    @cached_property
     def censored(self) -> Flags:
         """(n_days,) whether the day's share was told as "less than a tenth"."""
         return np.isfinite(self.share) & (self.share < LEAST_TOLD_SHARE) & self.on.any(axis=1)
 
-    @property
+    @cached_property
     def eligible(self) -> Floats:
         """(n_days,) auctions on the line, from impressions and their share; NaN where that is not told."""
         told = self.told
@@ -111,10 +113,11 @@ class LineLog:
 
     @cached_property
     def usual_pattern(self) -> Floats:
-        """(n_days, n_hours) the part of own log bids that follows something, around its mean; 0 where off.
+        """(n_days, n_hours) the part of own log bids that follows something, around its line; 0 where off.
 
         A two-way fit by day and hour of the week, weighted by impressions, and what is left of the hour
-        before. The rest is news: nothing that moves rivals or traffic as well.
+        before. The rest is news: nothing that moves rivals or traffic as well. The line over time is taken
+        out: a trend of rivals is theirs, also where own bids go along with it.
         """
         weight = np.where(self.on, self.impressions + 1.0, 0.0)
         log_bid = np.log(np.where(self.on, self.bid, 1.0))
@@ -130,8 +133,11 @@ class LineLog:
         kept = float((before * apart[1:]).sum() / max((before * before).sum(), 1e-300))
         pattern = by_day + by_hour
         pattern.ravel()[1:] += kept * before
-        mean = (weight * pattern).sum() / max(weight.sum(), 1e-300)
-        return np.where(self.on, pattern - mean, 0.0)
+        time = np.arange(self.share.size, dtype=float)[:, None]
+        total = max(weight.sum(), 1e-300)
+        time = time - (weight * time).sum() / total
+        slope = (weight * time * pattern).sum() / max((weight * time**2).sum(), 1e-300)
+        return np.where(self.on, pattern - (weight * pattern).sum() / total - slope * time, 0.0)
 
     @property
     def usual_bid(self) -> float:

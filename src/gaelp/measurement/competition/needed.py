@@ -34,14 +34,14 @@ class Law:
     name: str
     log_won: Callable[[Floats], Floats]
     log_lost: Callable[[Floats], Floats]
-    log_moment: Callable[[float, Floats, float], Floats]
+    log_moment: Callable[[float, Floats, Floats | float], Floats]
     quantile: Callable[[ArrayLike], Floats]
 
     def won(self, z: ArrayLike) -> Floats:
         """Chance to win at `z`, any shape."""
         return np.exp(self.log_won(np.asarray(z, float)))
 
-    def price(self, z: Floats, scale: float) -> tuple[Floats, Floats]:
+    def price(self, z: Floats, scale: Floats | float) -> tuple[Floats, Floats]:
         """Mean and variance of the price of a win under the second price, in units of the bid and its square.
 
         >>> mean, variance = LOGNORMAL.price(np.array([50.0]), 0.5)  # never outbid: the lognormal's own mean
@@ -52,7 +52,7 @@ class Law:
         return mean, np.maximum(np.exp(self.log_moment(2.0, z, scale)) - mean**2, 1e-12)
 
 
-def _lognormal_moment(r: float, z: Floats, scale: float) -> Floats:
+def _lognormal_moment(r: float, z: Floats, scale: Floats | float) -> Floats:
     found: Floats = 0.5 * (r * scale) ** 2 - r * scale * z + log_ndtr(z - r * scale) - log_ndtr(z)
     return found
 
@@ -61,7 +61,7 @@ def _weibull_log_won(z: Floats) -> Floats:
     return np.log(np.maximum(-np.expm1(-np.exp(np.minimum(z, 700.0))), 1e-300))
 
 
-def _weibull_moment(r: float, z: Floats, scale: float) -> Floats:
+def _weibull_moment(r: float, z: Floats, scale: Floats | float) -> Floats:
     hazard, order = np.exp(np.clip(z, -300.0, 300.0)), 1.0 + r * scale
     part = np.log(np.maximum(gammainc(order, hazard), 1e-300)) + gammaln(order)
     found: Floats = part - r * scale * z - _weibull_log_won(z)

@@ -68,6 +68,7 @@ def competition(
 def _line(log: LineLog, fits: Sequence[Fit], level: float) -> dict[str, Any]:
     share = market_share(log, fits, level)
     found: dict[str, Any] = {
+        "unit": "USD per click" if log.by_click else "USD per 1000 impressions",
         "bid": log.usual_bid,
         "impressions": int(log.won.sum()),
         "share": {

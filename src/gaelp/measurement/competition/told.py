@@ -191,5 +191,6 @@ def _spanned(found: Sequence[Estimate]) -> Estimate:
 
 
 def _as(scale: Callable[[float], float], found: Estimate) -> Estimate:
-    value, low, high = (None if end is None else float(scale(end)) for end in found)
+    with np.errstate(over="ignore"):  # an end that nothing bounds is infinite
+        value, low, high = (None if end is None else float(scale(end)) for end in found)
     return Estimate(value, low, high)

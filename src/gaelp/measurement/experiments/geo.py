@@ -1,18 +1,16 @@
-"""Geo experiments by time-based regression: ads change in some regions, the others say what would have been.
+"""Geo experiments: ads change in some regions, the others say what would have been.
 
-Before the test the treated regions' daily sum is regressed on the control's, `y_t = a + b x_t + e_t`. During
-the test the regression says what would have been; what was seen beyond it, summed, is the effect:
-
-    effect   = sum of (y_t - a - b x_t) over T test days, under a t law with n - 2 degrees of freedom
-    variance = s^2 T + T^2 m' C m      m = (1, mean x over the test), C the covariance of (a, b)
+By days (`time_regression`) the treated regions' daily sum is regressed on the control's; by regions
+(`geo_regression`) each region's sales on its people and its sales before. By days nothing need be known of
+the regions; by regions a day may sell little.
 
 iROAS is the effect over what was spent beyond what would have been: exactly the spend where nothing was spent
 before nor in control, and else the same regression on cost, its error included. The placebo p-value deals the
 same number of regions at random to treatment again and again, and counts how often their effect stands out
 from its error as far as the real one: it supposes no law, only that regions were dealt at random.
 
-Source: Kerman, Wang & Vaver, Estimating ad effectiveness using geo experiments in a time-based regression
-framework, Google 2017, equations 1 to 8; Fisher's randomisation test.
+Source: Kerman, Wang & Vaver, Google 2017, and Vaver & Koehler, Google 2011: see there; Fisher's randomisation
+test.
 """
 
 from dataclasses import dataclass
@@ -27,10 +25,12 @@ from gaelp.core.errors import BadInput
 from gaelp.core.names import require_known
 from gaelp.journeys.columns import Floats, Texts
 from gaelp.measurement.checks import check_shares
+from gaelp.measurement.experiments.geo_regression import over_regions, region_lift
+from gaelp.measurement.experiments.time_regression import Effect, doubts, fit_before, over_days
 
 Days = NDArray[np.datetime64]
 LEAST_PRE = 7
-"""Days, or other steps of the table, that the regression must have before the test."""
+"""Days, or other steps of the table, that the regression over days must have before the test."""
 _DRAWS = 20_000
 
 
@@ -57,14 +57,6 @@ class Panel:
     response: Floats
     cost: Floats
     absent: int
-
-
-class Effect(NamedTuple):
-    """A sum over the test and its standard error, (n_deals,) each, and degrees of freedom."""
-
-    value: Floats
-    error: Floats
-    freedom: int
 
 
 def window(name: str, text: str) -> Window:
@@ -142,12 +134,36 @@ def group_of(table: Panel, geo: Texts, group: Texts | None, treated: str | None)
     return chosen
 
 
+def people_of(table: Panel, geo: Texts, people: Floats) -> Floats:
+    """People of a panel's regions, (n_geos,).
+
+    Args:
+        table: made of the same rows.
+        geo, people: (n_rows,) names and people.
+
+    Raises:
+        BadInput: if a region has different numbers on different days, or no people.
+    """
+    index = np.searchsorted(table.geos, geo)
+    least, most = np.full(table.geos.size, np.inf), np.full(table.geos.size, -np.inf)
+    np.minimum.at(least, index, people)
+    np.maximum.at(most, index, people)
+    for bad, allowed, remedy in (
+        (least < most, "must have as many people on all days", "Give each region one census figure."),
+        (~(least > 0), "must have people", "Leave regions without people out."),
+    ):
+        if bad.any():
+            raise BadInput("population", str(table.geos[bad][0]), allowed, remedy)
+    return least
+
+
 def geo_lift(
     table: Panel,
     pre: Window,
     test: Window,
     treated: NDArray[np.bool_] | None = None,
     *,
+    people: Floats | None = None,
     level: float = 0.95,
     n_placebos: int = 999,
     seed: int = 0,
@@ -158,18 +174,22 @@ def geo_lift(
         table: regions by day.
         pre, test: windows; the test comes after.
         treated: (n_geos,) None: those with cost in the test.
+        people: (n_geos,) given: the regression is over regions; None: over days.
         level: of the intervals.
         n_placebos: random deals of regions.
         seed: names them.
 
     Returns:
         {"iroas", "iroas_se", "low", "high", "effect", "effect_se", "effect_low", "effect_high",
-        "incremental_cost", "lift", "placebo_p", "slope", "r_squared", "residual_autocorrelation",
-        "cost": "fixed" or "modelled", "geos_treated", "geos_control", "pre_days", "test_days",
-        "absent_rows"}; the ends of iROAS are None where cost may not have changed.
+        "incremental_cost", "lift", "placebo_p", "by": "days" or "regions", "cost": "fixed" or "modelled",
+        "geos_treated", "geos_control", "pre_days", "test_days", "absent_rows", "warnings"}, by days "slope",
+        "r_squared", "residual_autocorrelation" of the fit before the test, and by regions "carried", the
+        weight on sales before; the ends of iROAS are None where cost may not have changed. `warnings` say why
+        days do not tell.
 
     Raises:
-        BadInput: if windows overlap, days in them are missing, a group is empty, or nothing was spent.
+        BadInput: if windows overlap, days in them are missing, a group is empty, or nothing was spent; by
+            regions as `region_lift` does.
     """
     check_shares(level=level)
     before, during = _inside("pre", pre, table.days), _inside("test", test, table.days)
@@ -180,25 +200,37 @@ def geo_lift(
             f"must end before the test begins, {test.first}",
             "Move one of them.",
         )
-    if before.sum() < LEAST_PRE:
+    if people is None and before.sum() < LEAST_PRE:
         raise BadInput("pre", int(before.sum()), f"must hold at least {LEAST_PRE} dates", "Begin earlier.")
     chosen = table.cost[:, during].sum(axis=1) > 0 if treated is None else np.asarray(treated, bool)
     _check_groups(table, chosen, before | during)
+    y, x = (table.response[group][:, before].sum(axis=0) for group in (chosen, ~chosen))
+    if people is None:
+        told: dict[str, Any] = {**fit_before(y, x), "by": "days", "warnings": doubts(y, x)}
+    else:
+        sold, later = (table.response[:, days].sum(axis=1) for days in (before, during))
+        told = {"carried": region_lift(sold, later, people, chosen).carried, "by": "regions", "warnings": []}
+
+    def effect(labels: NDArray[np.bool_], values: Floats) -> Effect:
+        if people is None:
+            return over_days(labels, values, before, during)
+        return over_regions(labels, values[:, before].sum(axis=1), values[:, during].sum(axis=1), people)
+
     labels = chosen[None, :]
-    response = _effect(labels, table.response, before, during)
+    response = effect(labels, table.response)
     cost_before = table.cost[:, before].sum() + table.cost[~chosen][:, during].sum()
     fixed = bool(abs(cost_before) < 1e-9)
     if fixed:
         total = table.cost[chosen][:, during].sum()
         cost = Effect(np.array([total]), np.zeros(1), response.freedom)
     else:
-        cost = _effect(labels, table.cost, before, during)
+        cost = effect(labels, table.cost)
     iroas, error, ends = _ratio(response, cost, level, seed)
     rng = np.random.default_rng(seed)
     dealt = np.zeros((n_placebos, chosen.size), bool)
     for row in dealt:
         row[rng.choice(chosen.size, int(chosen.sum()), replace=False)] = True
-    placebo = _effect(dealt, table.response, before, during)
+    placebo = effect(dealt, table.response)
     as_far = (
         np.abs(placebo.value) * response.error >= np.abs(response.value) * placebo.error
     )  # either may be 0
@@ -216,33 +248,14 @@ def geo_lift(
         "incremental_cost": float(cost.value[0]),
         "lift": float(value / (seen - value)) if seen - value > 0 else None,
         "placebo_p": float((1 + as_far.sum()) / (1 + n_placebos)),
-        **_fit(chosen, table.response, before),
         "cost": "fixed" if fixed else "modelled",
         "geos_treated": int(chosen.sum()),
         "geos_control": int((~chosen).sum()),
         "pre_days": int(before.sum()),
         "test_days": int(during.sum()),
         "absent_rows": table.absent,
+        **told,
     }
-
-
-def _effect(labels: NDArray[np.bool_], values: Floats, before: NDArray[Any], during: NDArray[Any]) -> Effect:
-    """The module's regression for each row of `labels`, (n_deals, n_geos)."""
-    y = np.einsum("rg,gt->rt", labels.astype(float), values)
-    x = values.sum(axis=0) - y
-    x0, y0, x1, y1 = x[:, before], y[:, before], x[:, during], y[:, during]
-    n, n_test = x0.shape[1], x1.shape[1]
-    mean = x0.mean(axis=1, keepdims=True)
-    spread = ((x0 - mean) ** 2).sum(axis=1)
-    flat = spread <= 1e-12 * np.maximum(1.0, (x0**2).sum(axis=1))  # a constant control explains nothing
-    slope = ((x0 - mean) * y0).sum(axis=1) / np.where(flat, 1.0, spread)
-    slope = np.where(flat, 0.0, slope)
-    start = y0.mean(axis=1) - slope * mean[:, 0]
-    left = y0 - start[:, None] - slope[:, None] * x0
-    variance = (left**2).sum(axis=1) / (n - 2)
-    away = np.where(flat, 0.0, (x1.mean(axis=1) - mean[:, 0]) ** 2 / np.where(flat, 1.0, spread))
-    value = (y1 - start[:, None] - slope[:, None] * x1).sum(axis=1)
-    return Effect(value, np.sqrt(variance * (n_test + n_test**2 * (1 / n + away))), n - 2)
 
 
 def _ratio(
@@ -266,21 +279,6 @@ def _ratio(
     ]
     low, high = np.quantile(draws[0] / draws[1], [(1 - level) / 2, (1 + level) / 2])
     return iroas, error, (float(low), float(high))
-
-
-def _fit(chosen: NDArray[np.bool_], values: Floats, before: NDArray[Any]) -> dict[str, float | None]:
-    """How well the regression holds before the test."""
-    y, x = values[chosen][:, before].sum(axis=0), values[~chosen][:, before].sum(axis=0)
-    if not (np.ptp(x) > 0 and np.ptp(y) > 0):
-        return {"slope": None, "r_squared": None, "residual_autocorrelation": None}
-    slope, start = np.polyfit(x, y, 1)
-    left = y - start - slope * x
-    power = float((left**2).sum())
-    return {
-        "slope": float(slope),
-        "r_squared": float(1 - left.var() / y.var()),
-        "residual_autocorrelation": float((left[1:] * left[:-1]).sum() / power) if power > 0 else None,
-    }
 
 
 def _inside(name: str, asked: Window, days: Days) -> NDArray[np.bool_]:
