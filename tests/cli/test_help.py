@@ -15,7 +15,10 @@ code = run(sys.argv[1:])
 print("heavy:", *[name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)
 sys.exit(code)
 """
-COMMANDS = ("simulate", "evaluate", "bench", "journeys", "doctor", "train", "demo", "plan")
+COMMANDS = (
+    *("simulate", "evaluate", "bench", "journeys", "doctor", "train", "demo", "plan", "attribute", "lag"),
+    *("experiment", "identity", "competition", "export", "replicate"),
+)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["simulate", "--help"], ["--version"]])
@@ -38,7 +41,7 @@ def test_no_arguments_show_the_help(gaelp: Gaelp) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_its_json_flag(gaelp: Gaelp, command: str) -> None:
-    sub = {"journeys": ["stats"], "plan": ["proof"]}.get(command, [])
+    sub = {"journeys": ["stats"], "plan": ["proof"], "experiment": ["ab"], "export": ["mmm"]}.get(command, [])
     shown = gaelp(command, *sub, "--help")
     assert shown.code == 0 and "--json" in shown.out
 

@@ -1,8 +1,6 @@
-"""Identity resolution: logins, evidence against a slow second implementation, order, undoing, sessions."""
+"""Identity resolution: logins, evidence, order, undoing, sessions."""
 
-import itertools
 import math
-from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
@@ -18,8 +16,9 @@ from gaelp.journeys.identity import (
     judge_identities,
     stitch_sessions,
 )
-from gaelp.journeys.identity.comparing import N_BINS, N_LEVELS, N_PATTERNS, SIZES, count_patterns
+from gaelp.journeys.identity.comparing import N_LEVELS, N_PATTERNS, SIZES
 from gaelp.journeys.identity.scoring import earned_chance, fit
+from gaelp.journeys.identity.weighing import N_BINS
 
 FIELDS = ("hour", "cookie", "login", "address", "city", "device", "behaviour")
 CAREFREE = Settings(least_confidence=0.6, crowd=6)
@@ -152,90 +151,6 @@ def test_without_a_model_only_logins_link():
     assert len(set(told(rows, with_model=False).identities().tolist())) == 2
 
 
-# ---- a second, slow Fellegi-Sunter with the same comparisons ----
-
-
-def slow_levels(rows, cap):
-    """{(cookie, cookie): levels} straight from the events, by sets and lists."""
-    by = defaultdict(list)
-    for row in rows:
-        by[row[1]].append(row)
-    visits = defaultdict(list)
-    for row in rows:
-        if row[3]:
-            visits[row[1], row[3]].append(row[0])
-    regulars = defaultdict(set)
-    for (cookie, address), hours in visits.items():
-        if max(hours) - min(hours) >= 1.0:
-            regulars[address].add(cookie)
-    logins = {c: {row[2] for row in own if row[2]} for c, own in by.items()}
-    found = {}
-    met = defaultdict(list)
-    for x, who in regulars.items():
-        if len(who) <= cap:
-            for pair in itertools.combinations(sorted(who), 2):
-                met[pair].append(x)
-    places = defaultdict(set)
-    for x, who in regulars.items():
-        for cookie in who:
-            places[cookie].add(x)
-    for (a, b), common in met.items():
-        if max(len(logins[a]), len(logins[b])) > 1:
-            continue
-        crowd = min(len(regulars[x]) for x in common)
-        placed = {c: sum(row[3] > 0 for row in by[c]) for c in (a, b)}
-        home = max(min(len(visits[c, x]) / placed[c] for c in (a, b)) for x in common)
-        low = max(2 * crowd, crowd + 3)
-        theirs = [{x for x in places[c] if low <= len(regulars[x]) <= cap} for c in (a, b)]
-        where = 0 if theirs[0] & theirs[1] else 1 if theirs[0] and theirs[1] else 2
-        place = 1 + 3 * (0 if crowd <= 2 else 1 if crowd == 3 else 2 if crowd <= 5 else 3) + where
-        found[a, b] = (
-            place,
-            1 if home >= 0.5 else 2 if home >= 0.25 else 3,
-            *slow_pair(by[a], by[b]),
-        )
-    return found, logins
-
-
-def slow_pair(own, other):
-    kinds = [{row[5] for row in each if row[5] < 8} for each in (own, other)]
-    spans = [(min(row[0] for row in each), max(row[0] for row in each)) for each in (own, other)]
-    together = spans[0][0] <= spans[1][1] and spans[1][0] <= spans[0][1]
-    device = 0 if not all(kinds) else 1 if not kinds[0] & kinds[1] else 3 if together else 2
-    cities = [{row[4] for row in each if row[4]} for each in (own, other)]
-    city = 0 if not all(cities) else 1 if cities[0] & cities[1] else 2
-    used = [{math.floor(row[0]) for row in each} for each in (own, other)]
-    behaviour = 0
-    counts = [Counter(row[6] for row in each if row[6] < 8) for each in (own, other)]
-    if min(len(own), len(other)) >= 3 and all(counts):
-        both = sum(counts[0][k] * counts[1][k] for k in counts[0])
-        alike = both / math.prod(math.sqrt(sum(n * n for n in c.values())) for c in counts)
-        behaviour = 1 if alike > 0.95 else 2 if alike > 0.7 else 3
-    return device, city, 1 if used[0] & used[1] else 2, behaviour
-
-
-def counted(resolver):
-    counts = np.zeros((3, N_PATTERNS), np.int64)
-    resolver._fit_room()
-    room = resolver._room
-    count_patterns(resolver._t, resolver.settings.crowd, room.own, room.place, counts)
-    return counts
-
-
-@pytest.mark.golden
-@given(rows=rows)
-@quick
-def test_comparisons_equal_a_slow_second_implementation(rows):
-    levels, logins = slow_levels(rows, CAREFREE.crowd)
-    expected = Counter()
-    for (a, b), level in levels.items():
-        said = 0 if not (logins[a] and logins[b]) else 1 if logins[a] == logins[b] else 2
-        expected[said, int(np.ravel_multi_index(level, SIZES))] += 1
-    counts = counted(told(rows))
-    found = {(int(i), int(j)): int(counts[i, j]) for i, j in zip(*np.nonzero(counts), strict=True)}
-    assert found == dict(expected)
-
-
 def drawn_patterns(rng, n, same_share, m, u, known=0.0):
     """(3, N_PATTERNS) pairs drawn from a model, a share of them decided by logins."""
     counts = np.zeros((3, N_PATTERNS), np.int64)
@@ -282,6 +197,11 @@ def test_evidence_has_to_earn_its_say():
     few[1, 100] = 500
     assert earned_chance(few, 0.5) == pytest.approx(1 / (1 + math.exp(-(61 / 20 - 2))))
 
+    lucky = none.copy()
+    lucky[1, -1], lucky[0, -2] = 60, 1  # a threshold just above the one that is wrong
+    assert earned_chance(lucky, 0.99) == 1.0
+    lucky[1, -1] = 93
+    assert earned_chance(lucky, 0.99) < 1.0
     mixed = none.copy()
     mixed[1, -1], mixed[0, -1], mixed[0, 0] = 200, 2, 200
     assert 0.0 < earned_chance(mixed, 0.5) < 1.0

@@ -8,6 +8,7 @@ Run with `pytest -m study tests/journeys/test_identity_study.py -s`; Splink come
 """
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +24,8 @@ from gaelp.worlds.visible import PEOPLE_PER_HOME, address_of, life_of
 
 pytestmark = pytest.mark.study
 N_PEOPLE, DAYS, LOGGED_IN = 10_000, 60, 0.30
+MARKETS = (21, 22, 23)
+"""Seeds."""
 PEOPLE_PER_HOME_OF = {"reference": PEOPLE_PER_HOME, "small homes": 0.1}
 
 
@@ -53,11 +56,11 @@ class Traffic(NamedTuple):
         return judge_identities(resolver.identities(), life)
 
 
-@pytest.fixture(scope="module")
-def lived():
-    """(records, life, {homes: address}) of all events that carry a cookie."""
+@lru_cache(maxsize=1)
+def live(seed: int) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """(records, life, {homes: address}) of all events of a market that carry a cookie."""
     market = Market(
-        [World(load("markets/family_safety.toml"), 21)], n_people=N_PEOPLE, event_rows=50 * N_PEOPLE
+        [World(load("markets/family_safety.toml"), seed)], n_people=N_PEOPLE, event_rows=120 * N_PEOPLE
     )
     platform = SimulatedPlatform(market)
     platform.controls.bid[:, 0] = reference_prices(market)
@@ -68,6 +71,11 @@ def lived():
     life = life_of(market, 0, 0, seen)
     address = {name: address_of(market, 0, seen, life, n) for name, n in PEOPLE_PER_HOME_OF.items()}
     return seen, life, address
+
+
+@pytest.fixture(scope="module", params=MARKETS)
+def lived(request):
+    return live(request.param)
 
 
 def traffic_of(lived, homes: str, seed: int | None) -> Traffic:
@@ -91,6 +99,7 @@ def test_claimed_links_are_right_and_few_clusters_mix_people(lived, homes, seed)
     quality = traffic.quality(resolver)
     print(f"\n{homes}, logins {seed}: {quality._asdict()} earned {earned:.3f}")
     print(f"  by login alone: recall {login.recall:.4f}")
+    print(f"  {resolver.n_cookies} cookies, {traffic.seen.size} events")
     assert quality.precision >= 0.95 and quality.mixed_share <= 0.005
     assert quality.recall >= login.recall
 

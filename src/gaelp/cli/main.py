@@ -22,6 +22,7 @@ from gaelp.cli.identity import identity_command
 from gaelp.cli.journeys import journeys_app
 from gaelp.cli.lag import lag_command
 from gaelp.cli.plan import plan_app
+from gaelp.cli.replicate import replicate_command
 from gaelp.cli.simulate import simulate_command
 from gaelp.cli.train import train_command
 from gaelp.core.errors import GaelpError
@@ -61,6 +62,7 @@ app.command("bench")(bench_command)
 app.command("lag")(lag_command)
 app.command("identity")(identity_command)
 app.command("competition")(competition_command)
+app.command("replicate")(replicate_command)
 app.command("doctor")(doctor_command)
 app.add_typer(journeys_app, name="journeys")
 app.add_typer(experiment_app, name="experiment")

@@ -167,7 +167,7 @@ def evidence_of(
             snapshot, flight, lines_off=silent, seat_off=flight.seat, runoff_days=runoff_days, tick=tick
         )
         truth[:, channel] = sales - twin.books.expected[:, flight.seat, 0]
-    table, world = _seen(market, flight, timeout_days)
+    table, world = seen_journeys(market, flight, timeout_days)
     spend = flight.report[..., SPEND].sum(axis=1) / MICROS_PER_USD
     tested = tested_of(flight) if flight.holdout > 0 else None
     return Evidence(table, world, truth, _claimed(flight), spend, tested)
@@ -186,7 +186,7 @@ def _claimed(flight: Flight) -> Floats:
     return by_channel
 
 
-def _seen(market: Market, flight: Flight, timeout_days: float) -> tuple[JourneyTable, Ints]:
+def seen_journeys(market: Market, flight: Flight, timeout_days: float) -> tuple[JourneyTable, Ints]:
     """Journeys from the flight's first hour on, and the world of each row."""
     seen, person, of_world, people = [], [], [], 0
     for world in range(market.n_worlds):

@@ -86,8 +86,8 @@ def render(data: Mapping[str, Any], only: Sequence[str] | None = None) -> str:
         "summary": page.summary(),
         "links": links,
         "sections": body,
-        "figures": _script_safe(json.dumps(page.figures, allow_nan=False, separators=(",", ":"))),
-        "plotly": _plotly_source(),
+        "figures": script_safe(json.dumps(page.figures, allow_nan=False, separators=(",", ":"))),
+        "plotly": plotly_source(),
     }
     page_html = files("gaelp.evaluation").joinpath("templates/report.html").read_text(encoding="utf-8")
     for name, text in parts.items():
@@ -122,11 +122,13 @@ def report_head(file: MarketFile, title: str, command: str, seed: int) -> dict[s
     }
 
 
-def _script_safe(text: str) -> str:
+def script_safe(text: str) -> str:
+    """JSON that cannot end the script element it stands in."""
     return text.replace("<", "\\u003c")
 
 
-def _plotly_source() -> str:
+def plotly_source() -> str:
+    """Plotly's own script, to stand in a page that works without a network."""
     from plotly.offline import get_plotlyjs  # 4 MB read only when a page is written
 
     return get_plotlyjs().replace("</script", "<\\/script")

@@ -99,9 +99,9 @@ def forest(
         ends = [end for end in ends if end <= 2 * max(points)]
     shown = [*points, *ends, *references.values()]
     log = cost and bool(points) and min(shown) > 0 and max(points) > 6 * min(points)
-    low, high = _span(shown, log)
-    axis = _axis(x_title, zeroline=False, **(_DOLLARS if money else {}))
-    axis |= _log_range(low, high) if log else {"range": [low, high]}
+    low, high = span_of(shown, log)
+    axis = axis_style(x_title, zeroline=False, **(_DOLLARS if money else {}))
+    axis |= log_range(low, high) if log else {"range": [low, high]}
     data = [_dot_and_interval(row, y, high) for y, row in enumerate(rows)]
     data += [
         _claim(name, claim, y, colour)
@@ -109,21 +109,21 @@ def forest(
         if claim is not None
     ]
     notes = [
-        _note(label(name, 40), math.log10(at) if log else at, 1, yanchor="bottom", yref="paper")
+        note(label(name, 40), math.log10(at) if log else at, 1, yanchor="bottom", yref="paper")
         for name, at in references.items()
     ]
     notes += [
-        _note("undefined", 0.02, y, xref="paper", xanchor="left")
+        note("undefined", 0.02, y, xref="paper", xanchor="left")
         for y, (_, interval, _) in enumerate(rows)
         if interval["mean"] is None
     ]
-    layout = _layout(
+    layout = layout_of(
         64 + 46 * len(rows) + (18 if references else 0),
         xaxis=axis,
-        yaxis=_rows_axis([name for name, _, _ in rows]),
+        yaxis=rows_axis([name for name, _, _ in rows]),
         showlegend=False,
         margin={"t": 30 if references else 8},
-        shapes=[_vertical(at) for at in references.values()],
+        shapes=[vertical(at) for at in references.values()],
         annotations=notes,
     )
     return {"data": data, "layout": layout}
@@ -135,13 +135,13 @@ def spend_by_hour(
     """One policy's mean spend by hour of day as bars, its plan as a line."""
     data = [_bars(hours, spend, "spent", colour)]
     if plan:
-        data.append(_line(hours, plan, "planned", "ink", dash="dot", width=2, hover="$%{y:,.2f}"))
+        data.append(line_trace(hours, plan, "planned", "ink", dash="dot", width=2, hover="$%{y:,.2f}"))
     return {
         "data": data,
-        "layout": _layout(
+        "layout": layout_of(
             210,
-            xaxis=_axis("hour of day (UTC)", dtick=6, range=[-0.7, 23.7], showgrid=False),
-            yaxis=_axis("USD per hour", **_DOLLARS, range=[0, top * 1.08], nticks=5),
+            xaxis=axis_style("hour of day (UTC)", dtick=6, range=[-0.7, 23.7], showgrid=False),
+            yaxis=axis_style("USD per hour", **_DOLLARS, range=[0, top * 1.08], nticks=5),
             bargap=0.25,
         ),
     }
@@ -150,21 +150,21 @@ def spend_by_hour(
 def spend_by_day(series: Mapping[str, tuple[list[Any], list[Number], Number, str]]) -> Figure:
     """Spend by day, one line per policy; equal budgets are one dashed line."""
     data = [
-        _line(days, spend, name, colour, dash=DASHES[i % 4], hover="$%{y:,.2f}")
+        line_trace(days, spend, name, colour, dash=DASHES[i % 4], hover="$%{y:,.2f}")
         for i, (name, (days, spend, _, colour)) in enumerate(series.items())
     ]
     budgets = {budget for _, _, budget, _ in series.values() if budget is not None}
     days = [day for days, _, _, _ in series.values() for day in days]
     for budget in sorted(budgets):
         data.append(
-            _line([min(days), max(days)], [budget, budget], f"budget ${budget:,.2f}", "ink", "dot", 1.5)
+            line_trace([min(days), max(days)], [budget, budget], f"budget ${budget:,.2f}", "ink", "dot", 1.5)
         )
     return {
         "data": data,
-        "layout": _layout(
+        "layout": layout_of(
             340,
-            xaxis=_axis("day of the campaign", showgrid=False),
-            yaxis=_axis("USD per day", **_DOLLARS, rangemode="tozero"),
+            xaxis=axis_style("day of the campaign", showgrid=False),
+            yaxis=axis_style("USD per day", **_DOLLARS, rangemode="tozero"),
         ),
     }
 
@@ -190,16 +190,16 @@ def funnel(stages: list[str], people: list[Number]) -> Figure:
                 "hovertemplate": "%{x:,.0f} people<extra></extra>",
             }
         ],
-        "layout": _layout(
+        "layout": layout_of(
             40 + 40 * len(stages),
-            xaxis=_axis(
+            xaxis=axis_style(
                 "people, and their share of the stage before",
                 range=[0, 1.35 * max(p or 0 for p in people) or 1],
                 showgrid=False,
                 showticklabels=False,
                 zeroline=False,
             ),
-            yaxis=_rows_axis(stages),
+            yaxis=rows_axis(stages),
             margin={"t": 4},
             showlegend=False,
             bargap=0.35,
@@ -233,13 +233,13 @@ def sankey(nodes: list[str], links: list[Mapping[str, Any]], colours: Colours) -
                 "textfont": {"color": "@ink", "size": 12},
             }
         ],
-        "layout": _layout(430, showlegend=False, margin={"l": 8, "r": 8, "t": 12, "b": 12}),
+        "layout": layout_of(430, showlegend=False, margin={"l": 8, "r": 8, "t": 12, "b": 12}),
     }
 
 
 def lag(days: list[Any], share: list[Number], measured: Sequence[Mapping[str, Any]]) -> Figure:
     """Share of decisions booked by each day, measured points beside it."""
-    data = [_line(days, share, "simulated", "sim", hover="day %{x}: %{y:.1%}", width=3)]
+    data = [line_trace(days, share, "simulated", "sim", hover="day %{x}: %{y:.1%}", width=3)]
     if measured:
         data.append(
             {
@@ -256,10 +256,10 @@ def lag(days: list[Any], share: list[Number], measured: Sequence[Mapping[str, An
         )
     return {
         "data": data,
-        "layout": _layout(
+        "layout": layout_of(
             340,
-            xaxis=_axis("days from the decision to the booking", rangemode="tozero", showgrid=False),
-            yaxis=_axis("share of decisions booked", tickformat=".0%", range=[0, 1.03]),
+            xaxis=axis_style("days from the decision to the booking", rangemode="tozero", showgrid=False),
+            yaxis=axis_style("share of decisions booked", tickformat=".0%", range=[0, 1.03]),
         ),
     }
 
@@ -269,25 +269,25 @@ def hour_of_week(simulated: list[Number] | None, measured: list[Number] | None) 
     hours = list(range(168))
     data = []
     if measured:
-        data.append(_line(hours, _shares(measured), "measured", "ink", dash="dot", width=2))
+        data.append(line_trace(hours, _shares(measured), "measured", "ink", dash="dot", width=2))
     if simulated:
-        data.append(_line(hours, _shares(simulated), "simulated", "sim", width=2))
+        data.append(line_trace(hours, _shares(simulated), "simulated", "sim", width=2))
     for trace in data:
         trace["text"] = [f"{WEEKDAYS[hour // 24]} {hour % 24:02d}:00" for hour in hours]
         trace["hovertemplate"] = "%{text}: %{y:.2%}<extra>%{fullData.name}</extra>"
     return {
         "data": data,
-        "layout": _layout(
+        "layout": layout_of(
             320,
-            xaxis=_axis(
+            xaxis=axis_style(
                 "hour of the week (UTC)",
                 tickvals=[24 * day + 12 for day in range(7)],
                 ticktext=list(WEEKDAYS),
                 range=[0, 168],
                 showgrid=False,
             ),
-            yaxis=_axis("share of the week", tickformat=".1%", rangemode="tozero"),
-            shapes=[_vertical(24 * day, colour="@grid", dash="solid") for day in range(1, 7)],
+            yaxis=axis_style("share of the week", tickformat=".1%", rangemode="tozero"),
+            shapes=[vertical(24 * day, colour="@grid", dash="solid") for day in range(1, 7)],
         ),
     }
 
@@ -296,22 +296,24 @@ def prices(
     probability: list[Any], simulated: list[Number], measured: list[Number] | None, unit: str
 ) -> Figure:
     """Price at each quantile, simulated as a line and measured as diamonds."""
-    data = [_line(probability, simulated, "simulated", "sim", hover="%{x:.0%} below $%{y:,.2f}", width=2.5)]
+    data = [
+        line_trace(probability, simulated, "simulated", "sim", hover="%{x:.0%} below $%{y:,.2f}", width=2.5)
+    ]
     if measured:
-        points = _line(probability, measured, "measured", "ink", hover="%{x:.0%} below $%{y:,.2f}")
+        points = line_trace(probability, measured, "measured", "ink", hover="%{x:.0%} below $%{y:,.2f}")
         points |= {"mode": "markers", "marker": _DIAMOND}
         data.append(points)
     values = [value for value in [*simulated, *(measured or [])] if value is not None]
     log = bool(values) and min(values) > 0 and max(values) > 30 * min(values)
     return {
         "data": data,
-        "layout": _layout(
+        "layout": layout_of(
             250,
-            xaxis=_axis("share of sales at or below", tickformat=".0%", range=[0, 1.02], showgrid=False),
-            yaxis=_axis(
+            xaxis=axis_style("share of sales at or below", tickformat=".0%", range=[0, 1.02], showgrid=False),
+            yaxis=axis_style(
                 escape(unit, quote=False) + (", log scale" if log else ""),
                 **_DOLLARS,
-                **(_log_range(*_span(values, log)) if log else {"rangemode": "tozero", "nticks": 6}),
+                **(log_range(*span_of(values, log)) if log else {"rangemode": "tozero", "nticks": 6}),
             ),
         ),
     }
@@ -321,13 +323,13 @@ def rivals(days: list[Any], bids: Mapping[str, list[Number]]) -> Figure:
     """Bid multiplier × pace of each rival by day."""
     return {
         "data": [
-            _line(days, series, name, f"c{i % N_CHANNEL_COLOURS}", dash=DASHES[i % 4], hover="%{y:.3f}")
+            line_trace(days, series, name, f"c{i % N_CHANNEL_COLOURS}", dash=DASHES[i % 4], hover="%{y:.3f}")
             for i, (name, series) in enumerate(bids.items())
         ],
-        "layout": _layout(
+        "layout": layout_of(
             340,
-            xaxis=_axis("day", showgrid=False),
-            yaxis=_axis("bid multiplier × pace, mean over lines"),
+            xaxis=axis_style("day", showgrid=False),
+            yaxis=axis_style("bid multiplier × pace, mean over lines"),
         ),
     }
 
@@ -368,7 +370,7 @@ def _claim(name: str, claim: float, y: int, colour: str) -> Figure:
     }
 
 
-def _line(
+def line_trace(
     x: list[Any],
     y: list[Number],
     name: str,
@@ -377,6 +379,7 @@ def _line(
     width: float = 2.5,
     hover: str = "%{y}",
 ) -> Figure:
+    """A line through points; None breaks it."""
     return {
         "type": "scatter",
         "mode": "lines",
@@ -399,7 +402,8 @@ def _bars(x: list[Any], y: list[Number], name: str, colour: str) -> Figure:
     }
 
 
-def _axis(title: str, **options: Any) -> Figure:
+def axis_style(title: str, **options: Any) -> Figure:
+    """A Plotly axis in the page's style; `options` go over it."""
     return {
         "title": {"text": title, "font": {"size": 12, "color": "@muted"}, "standoff": 10},
         "tickfont": {"color": "@muted", "size": 12},
@@ -411,7 +415,8 @@ def _axis(title: str, **options: Any) -> Figure:
     } | options
 
 
-def _log_range(low: float, high: float) -> Figure:
+def log_range(low: float, high: float) -> Figure:
+    """A logarithmic axis from `low` to `high`, both above 0, with ticks that do not crowd."""
     ticks: list[float] = []
     for steps in ((1, 2, 5), (1, 3), (1,)):  # the finest that does not crowd
         marks = [step * 10.0**power for power in range(-6, 10) for step in steps]
@@ -421,13 +426,15 @@ def _log_range(low: float, high: float) -> Figure:
     return {"type": "log", "range": [math.log10(low), math.log10(high)], "tickvals": ticks}
 
 
-def _rows_axis(names: Sequence[str]) -> Figure:
+def rows_axis(names: Sequence[str]) -> Figure:
+    """A vertical axis with a row for each name, the first on top."""
     # positions, not categories: two names may look alike once shortened
     ticks = {"tickvals": list(range(len(names))), "ticktext": [label(name) for name in names]}
-    return _axis("", range=[len(names) - 0.4, -0.6], showgrid=False, zeroline=False, **ticks)
+    return axis_style("", range=[len(names) - 0.4, -0.6], showgrid=False, zeroline=False, **ticks)
 
 
-def _layout(height: int, **options: Any) -> Figure:
+def layout_of(height: int, **options: Any) -> Figure:
+    """A chart's layout, `height` pixels high; `options` go over it."""
     margin = {"l": 8, "r": 16, "t": 34, "b": 40} | options.pop("margin", {})
     return {
         "height": height,
@@ -442,7 +449,8 @@ def _layout(height: int, **options: Any) -> Figure:
     } | options
 
 
-def _vertical(x: float, colour: str = "@ink/0.55", dash: str = "dot") -> Figure:
+def vertical(x: float, colour: str = "@ink/0.55", dash: str = "dot") -> Figure:
+    """A line from bottom to top at `x`."""
     return {
         "type": "line",
         "x0": x,
@@ -455,7 +463,8 @@ def _vertical(x: float, colour: str = "@ink/0.55", dash: str = "dot") -> Figure:
     }
 
 
-def _note(text: str, x: float, y: Any, **options: Any) -> Figure:
+def note(text: str, x: float, y: Any, **options: Any) -> Figure:
+    """A few words at a place of the chart."""
     return {
         "text": text,
         "x": x,
@@ -465,7 +474,8 @@ def _note(text: str, x: float, y: Any, **options: Any) -> Figure:
     } | options
 
 
-def _span(values: list[float], log: bool) -> tuple[float, float]:
+def span_of(values: list[float], log: bool) -> tuple[float, float]:
+    """Ends of an axis that holds all values with some room around them."""
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     if log:
         return 0.8 * low, 1.25 * high

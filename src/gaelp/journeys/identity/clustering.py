@@ -10,17 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaelp.core.jit import jit
-from gaelp.journeys.identity.comparing import (
-    N_COMPARISONS,
-    UNKNOWN,
-    Floats,
-    forget,
-    partners,
-    rivals,
-    say_logins,
-    weigh,
-)
-from gaelp.journeys.identity.profiles import COOKIES, DIRTY, Codes, Numbers, Tables
+from gaelp.journeys.identity.comparing import UNKNOWN, say_logins
+from gaelp.journeys.identity.profiles import DIRTY, Numbers, Tables
+from gaelp.journeys.identity.starting import AT_ONCE, find_starts
+from gaelp.journeys.identity.weighing import Room, Scale, look, open_round, rivals
 
 NOTHING, BY_LOGIN, BY_HAND, BY_EVIDENCE = range(4)
 """Why two cookies are linked."""
@@ -36,156 +29,119 @@ IDENTITY = np.dtype(
         ("label", "i4"),  # smallest code among the cookies of the person
         ("next", "i4"),  # next cookie of the same person, in a ring
         ("size", "i4"),  # at the label: cookies of the person
-        ("round", "i4"),  # scratch: in which round the cookie was collected, 0 none
-        ("queue", "i4"),  # scratch: a list of cookies
         ("reason", "u1"),  # of the link
         ("logged_in", "u1"),  # at the label: the person has a login
     ],
     align=True,
 )
 """What is claimed of a cookie."""
-CANDIDATE = np.dtype([("chance", "f8"), ("a", "i4"), ("b", "i4")])
 
 
 class Rules(NamedTuple):
     """What a link needs."""
 
-    weights: Floats  # (n_comparisons, n_levels)
-    log_prior_odds: float
+    scale: Scale
     least: float  # probability that a claimed link has
-    cap: int  # regulars of an address above which it tells nothing
     most: int  # cookies of one person
     same: Numbers  # pairs of cookies that are one person by hand, ascending; see `pair_of`
     apart: Numbers  # pairs that are not
 
 
-class Room(NamedTuple):
-    """Scratch memory."""
-
-    own: NDArray[np.void]  # (n_cookies,) PARTNER
-    others: NDArray[np.void]
-    place: Codes  # (n_cookies,) of `own`
-    place_of_others: Codes
-    candidates: NDArray[np.void]  # CANDIDATE
-
-
 @jit
 def resolve_dirty(t: Tables, rules: Rules, out: NDArray[np.void], room: Room) -> bool:
-    """Bring identities up to date; False where `room.candidates` is too short: nothing is lost."""
-    level = np.zeros(N_COMPARISONS, np.uint8)
-    for i in range(t.sizes[DIRTY]):  # whom a changed cookie competes with is to be looked at too
-        n = partners(t, t.dirty[i], rules.cap, room.own, room.place)
-        for k in range(n):
-            c = room.own[k].cookie
-            if t.profiles[c].dirty == 0:
-                t.profiles[c].dirty = 1
-                t.dirty[t.sizes[DIRTY]] = c
-                t.sizes[DIRTY] += 1
-        forget(room.own, n, room.place)
-    for i in range(t.sizes[COOKIES]):
-        out[i].round = 0
+    """Bring identities up to date; False, and nothing is lost, where room is short of edges or candidates."""
+    cursor = np.empty(AT_ONCE, np.int32)
+    open_round(room, True)
+    if not find_starts(t, rules.scale, rules.least / (1.0 - rules.least), out, room, cursor):
+        return False
+    first = open_round(room, False)
     for i in range(t.sizes[DIRTY]):
-        if out[t.dirty[i]].round == 0:
-            n = _collect(t, rules, out, room, t.dirty[i], i + 1, level)
+        if room.looks[t.dirty[i]].collected < first:
+            n = _collect(t, rules, out, room, t.dirty[i], open_round(room, False))
             if n < 0:
                 return False
-            _divide(t, rules, out, room, i + 1, n, level)
+            _divide(t, rules, out, room, n)
     for i in range(t.sizes[DIRTY]):
         t.profiles[t.dirty[i]].dirty = 0
     t.sizes[DIRTY] = 0
     return True
 
 
-@jit
-def _join_queue(out: NDArray[np.void], c: int, n: int, number: int) -> int:
-    if out[c].round == 0:
-        out[c].round = number
-        out[n].queue = c
+@jit(borrows=True)
+def _join_queue(room: Room, c: int, n: int, number: int) -> int:
+    if room.looks[c].collected != number:
+        room.looks[c].collected = number
+        room.queue[n] = c
         return n + 1
     return n
 
 
-@jit
-def _collect(
-    t: Tables,
-    rules: Rules,
-    out: NDArray[np.void],
-    room: Room,
-    start: int,
-    number: int,
-    level: NDArray[np.uint8],
-) -> int:
+@jit(borrows=True, rare=True)
+def _collect(t: Tables, rules: Rules, out: NDArray[np.void], room: Room, begin: int, number: int) -> int:
     """List all that links can reach from a cookie, and the candidates among their pairs, closed by a = -1.
 
     Returns:
-        How many cookies; -1 where there is no room for the candidates.
+        How many cookies; -1 where there is no room for edges or candidates.
     """
-    n, first, n_candidates = _join_queue(out, start, 0, number), 0, 0
+    n, at, n_candidates = _join_queue(room, begin, 0, number), 0, 0
     least_odds = rules.least / (1.0 - rules.least)
-    while first < n:
-        c = int(out[first].queue)
-        first += 1
+    while at < n:
+        c = int(room.queue[at])
+        at += 1
         p = t.profiles[c]
-        n = _join_queue(out, out[c].next, n, number)
+        n = _join_queue(room, out[c].next, n, number)
         if p.login >= 0:
-            other = t.logins[p.login].cookies
+            other = int(t.logins[p.login].cookies)
             while other >= 0:
                 if t.profiles[other].login == p.login:
-                    n = _join_queue(out, other, n, number)
-                other = t.profiles[other].next_in_login
+                    n = _join_queue(room, other, n, number)
+                other = int(t.profiles[other].next_in_login)
         for i in range(rules.same.size):
-            a, b = int(np.int64(rules.same[i] >> _S32)), int(np.int64(rules.same[i] & _MASK32))
+            a, b = _codes_of(rules.same[i])
             if a == c or b == c:
-                n = _join_queue(out, a + b - c, n, number)
-        n_own = partners(t, c, rules.cap, room.own, room.place)
-        weigh(t, c, rules.cap, rules.weights, rules.log_prior_odds, room.own, n_own, False, level)
-        for i in range(n_own):
-            j, odds = int(room.own[i].cookie), room.own[i].odds
+                n = _join_queue(room, a + b - c, n, number)
+        if rules.scale.cap == 0:
+            continue
+        if not look(t, rules.scale, room, c):
+            return -1
+        start = room.looks[c].start
+        for k in range(start, start + room.looks[c].n):
+            j, odds = int(room.edges[k].cookie), room.edges[k].odds
             if odds < least_odds or say_logins(p, t.profiles[j]) != UNKNOWN:
                 continue
-            n = _join_queue(out, j, n, number)
+            n = _join_queue(room, j, n, number)
             if j < c:
                 continue  # the pair is noted once
-            n_others = partners(t, j, rules.cap, room.others, room.place_of_others)
-            weigh(t, j, rules.cap, rules.weights, rules.log_prior_odds, room.others, n_others, False, level)
-            against = rivals(t, j, room.own, n_own, False)
-            against += rivals(t, c, room.others, n_others, False)
-            forget(room.others, n_others, room.place_of_others)
+            if not look(t, rules.scale, room, j):
+                return -1
+            against = rivals(t, room, c, j, False) + rivals(t, room, j, c, False)
             chance = odds / (1.0 + odds + against)
             if chance >= rules.least:
                 if n_candidates + 1 >= room.candidates.size:
-                    forget(room.own, n_own, room.place)
                     return -1
                 room.candidates[n_candidates].a = c
                 room.candidates[n_candidates].b = j
                 room.candidates[n_candidates].chance = chance
                 n_candidates += 1
-        forget(room.own, n_own, room.place)
     room.candidates[n_candidates].a = -1
     return n
 
 
-@jit
-def _divide(
-    t: Tables,
-    rules: Rules,
-    out: NDArray[np.void],
-    room: Room,
-    number: int,
-    n: int,
-    level: NDArray[np.uint8],
-) -> None:
+@jit(borrows=True, rare=True)
+def _divide(t: Tables, rules: Rules, out: NDArray[np.void], room: Room, n: int) -> None:
     """Divide what `_collect` has listed into people."""
     for i in range(n):
-        c = out[i].queue
+        c = room.queue[i]
         one = out[c]
         one.label, one.next, one.size, one.reason = c, c, 1, NOTHING
         one.confidence, one.chance = 1.0, 1.0
         one.link[0] = -1
         one.link[1] = -1
         one.logged_in = t.profiles[c].login >= 0
+    if n == 1:
+        return
     for i in range(n):
-        c = int(out[i].queue)
+        c = int(room.queue[i])
         p = t.profiles[c]
         if p.login >= 0:  # to the smallest number of the same login
             head = c
@@ -196,19 +152,19 @@ def _divide(
                 other = int(t.profiles[other].next_in_login)
             _link(t, out, head, c, 1.0, BY_LOGIN)
     for i in range(rules.same.size):
-        a, b = int(np.int64(rules.same[i] >> _S32)), int(np.int64(rules.same[i] & _MASK32))
-        if out[a].round == number:
+        a, b = _codes_of(rules.same[i])
+        if room.looks[a].collected == room.looks[room.queue[0]].collected:
             _link(t, out, a, b, 1.0, BY_HAND)
     _sort(t, room.candidates)
     k = 0
     while room.candidates[k].a >= 0:
         a, b = int(room.candidates[k].a), int(room.candidates[k].b)
-        if _may_join(t, rules, out, room, out[a].label, out[b].label, level):
+        if _may_join(rules, out, room, out[a].label, out[b].label):
             _link(t, out, a, b, room.candidates[k].chance, BY_EVIDENCE)
         k += 1
 
 
-@jit
+@jit(borrows=True)
 def _sort(t: Tables, candidates: NDArray[np.void]) -> None:
     """Best first; equal ones by the numbers of their cookies, whatever codes those have got."""
     i = 1
@@ -231,38 +187,32 @@ def _sort(t: Tables, candidates: NDArray[np.void]) -> None:
         i += 1
 
 
-@jit
+@jit(borrows=True)
 def _comes_before(t: Tables, a: int, b: int, c: int, d: int) -> bool:
     na, nb, nc, nd = t.profiles[a].number, t.profiles[b].number, t.profiles[c].number, t.profiles[d].number
     low, other_low = min(na, nb), min(nc, nd)
     return bool(low < other_low or (low == other_low and max(na, nb) < max(nc, nd)))
 
 
-@jit
-def _may_join(
-    t: Tables, rules: Rules, out: NDArray[np.void], room: Room, a: int, b: int, level: NDArray[np.uint8]
-) -> bool:
+@jit(borrows=True, rare=True)
+def _may_join(rules: Rules, out: NDArray[np.void], room: Room, a: int, b: int) -> bool:
     """Whether nothing speaks against two groups, given by their labels, being one person."""
     if a == b or (out[a].logged_in and out[b].logged_in) or out[a].size + out[b].size > rules.most:
         return False
-    good, i = True, a
-    while good:
-        n = partners(t, i, rules.cap, room.own, room.place)
-        weigh(t, i, rules.cap, rules.weights, rules.log_prior_odds, room.own, n, False, level)
-        j = b
-        while good:
-            at = room.place[j]
-            good = at < 0 or room.own[at].odds >= CONTRADICTION
-            for k in range(rules.apart.size):
-                good &= rules.apart[k] != pair_of(i, j)
-            j = int(out[j].next)
-            if j == b:
-                break
-        forget(room.own, n, room.place)
+    i = a
+    while True:
+        start = room.looks[i].start
+        for k in range(start, start + room.looks[i].n):
+            one = room.edges[k]
+            if one.odds < CONTRADICTION and out[one.cookie].label == b:
+                return False
+        for k in range(rules.apart.size):
+            c, d = _codes_of(rules.apart[k])
+            if (c == i and out[d].label == b) or (d == i and out[c].label == b):
+                return False
         i = int(out[i].next)
         if i == a:
-            break
-    return good
+            return True
 
 
 @jit
@@ -272,6 +222,11 @@ def pair_of(a: int, b: int) -> np.uint64:
 
 
 @jit
+def _codes_of(pair: np.uint64) -> tuple[int, int]:
+    return int(np.int64(pair >> _S32)), int(np.int64(pair & _MASK32))
+
+
+@jit(borrows=True)
 def _least_number(t: Tables, out: NDArray[np.void], label: int) -> np.uint64:
     least = t.profiles[label].number
     i = out[label].next
@@ -281,7 +236,7 @@ def _least_number(t: Tables, out: NDArray[np.void], label: int) -> np.uint64:
     return np.uint64(least)
 
 
-@jit
+@jit(borrows=True, rare=True)
 def _link(t: Tables, out: NDArray[np.void], c: int, d: int, chance: float, reason: int) -> None:
     """Join the groups of two cookies; one with a login leads, else the larger, else the smaller number."""
     a, b = int(out[c].label), int(out[d].label)

@@ -1,6 +1,6 @@
 """Which cookies are one person: events in, people out, with confidence, and every merge can be undone."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -18,18 +18,15 @@ from gaelp.journeys.identity.clustering import (
     pair_of,
     resolve_dirty,
 )
-from gaelp.journeys.identity.comparing import (
-    N_BINS,
-    N_COMPARISONS,
-    N_LEVELS,
-    N_PATTERNS,
-    count_patterns,
-    judge_known,
-)
+from gaelp.journeys.identity.comparing import N_PATTERNS, odds_by_pattern
 from gaelp.journeys.identity.memory import alone, empty, room_for, with_room
-from gaelp.journeys.identity.profiles import ADDRESSES, COOKIES, DIRTY, SHARED, find, record
+from gaelp.journeys.identity.profiles import ADDRESSES, COOKIES, DIRTY, LINKS, SHARED, look_up
+from gaelp.journeys.identity.recording import record
 from gaelp.journeys.identity.scoring import LinkModel, earned_chance, fit
+from gaelp.journeys.identity.weighing import N_BINS, Scale, count_patterns, judge_known
 
+_LEAST_ROOM = 64
+_NO_ODDS = np.zeros(N_PATTERNS)
 REASONS = {NOTHING: "alone", BY_LOGIN: "login", BY_HAND: "hand", BY_EVIDENCE: "evidence"}
 
 
@@ -92,11 +89,11 @@ class Resolver:
 
     def __init__(self, settings: Settings | None = None, model: LinkModel | None = None) -> None:
         self.settings = settings or Settings()
-        self._model = model
         self._same: set[int] = set()
         self._apart: set[int] = set()
         self._t, self._index = empty()
-        self._out, self._room = alone(0), room_for(0, 64)
+        self._out, self._room = alone(0), room_for(0, _LEAST_ROOM, _LEAST_ROOM)
+        self.model = model
 
     @property
     def n_cookies(self) -> int:
@@ -116,6 +113,7 @@ class Resolver:
     @model.setter
     def model(self, model: LinkModel | None) -> None:
         self._model = model
+        self._odds = odds_by_pattern(model.weights, model.log_prior_odds) if model else _NO_ODDS
         self._soil_all()
 
     def add(
@@ -180,15 +178,11 @@ class Resolver:
         Raises:
             BadInput: no two cookies were seen at one address.
         """
-        counts = np.zeros((3, N_PATTERNS), np.int64)
-        self._fit_room()
-        count_patterns(self._t, self.settings.crowd, self._room.own, self._room.place, counts)
+        cap = self.settings.crowd
+        counts = self._counted((3, N_PATTERNS), lambda into: count_patterns(self._t, cap, self._room, into))
         found = fit(counts)
-        judged = np.zeros((2, N_BINS), np.int64)
-        room, cap = self._room, self.settings.crowd
-        judge_known(
-            self._t, cap, found.weights, found.log_prior_odds, room.own, room.others, room.place, judged
-        )
+        blind = Scale(odds_by_pattern(found.weights, found.log_prior_odds), cap, True)
+        judged = self._counted((2, N_BINS), lambda into: judge_known(self._t, blind, self._room, into))
         found = replace(found, earned=earned_chance(judged, found.prior))
         self.model = found
         return found
@@ -200,16 +194,14 @@ class Resolver:
         self._fit_room()
         model, cautious = self._model, self.settings
         rules = Rules(
-            weights=model.weights if model else np.zeros((N_COMPARISONS, N_LEVELS)),
-            log_prior_odds=model.log_prior_odds if model else -np.inf,
+            scale=Scale(self._odds, cautious.crowd if model and model.earned < 1.0 else 0, False),
             least=max(cautious.least_confidence, model.earned if model else 0.0),
-            cap=cautious.crowd if model and model.earned < 1.0 else 0,
             most=cautious.most_cookies,
             same=np.array(sorted(self._same), np.uint64),
             apart=np.array(sorted(self._apart), np.uint64),
         )
         while not resolve_dirty(self._t, rules, self._out, self._room):
-            self._room = room_for(self._out.size, 2 * self._room.candidates.size)
+            self._enlarge()
 
     def identities(self) -> NDArray[np.uint64]:
         """(n_cookies,) name of each cookie's person: the smallest number among its cookies."""
@@ -323,7 +315,7 @@ class Resolver:
 
     def _code(self, cookie: int) -> int:
         number = numbers_of("cookie", [cookie], 1)[0]
-        code = find(self._index.cookies, number) if number else -1
+        code = look_up(self._index.cookies, number) if number else -1
         if code < 0:
             raise BadInput("cookie", cookie, "must have been seen", "Add its events first.")
         return int(code)
@@ -331,21 +323,36 @@ class Resolver:
     def _soil(self, pair: int) -> None:
         for code in (pair >> 32, pair & 0xFFFFFFFF):
             if not self._t.profiles["dirty"][code]:
-                self._t.profiles["dirty"][code] = 1
                 self._t.dirty[self._t.sizes[DIRTY]] = code
                 self._t.sizes[DIRTY] += 1
+            self._t.profiles["dirty"][code] = LINKS
 
     def _soil_all(self) -> None:
         n = self.n_cookies
-        self._t.profiles["dirty"][:n] = 1
+        self._t.profiles["dirty"][:n] = LINKS
         self._t.dirty[:n] = np.arange(n)
         self._t.sizes[DIRTY] = n
+
+    def _counted(
+        self, shape: tuple[int, int], count: Callable[[NDArray[np.int64]], bool]
+    ) -> NDArray[np.int64]:
+        """What a kernel counts, with as much room as it takes."""
+        self._fit_room()
+        while not count(counts := np.zeros(shape, np.int64)):
+            self._enlarge()
+        return counts
 
     def _fit_room(self) -> None:
         """Results and scratch memory for all cookies there are."""
         had = self._out.size
         if self.n_cookies > had:
-            longer = alone(self._t.profiles.size)
+            longer = alone(len(self._t.profiles))
             longer[:had] = self._out
             self._out = longer
-            self._room = room_for(longer.size, self._room.candidates.size)
+            room = self._room
+            self._room = room_for(longer.size, max(room.edges.size, 4 * longer.size), room.candidates.size)
+
+    def _enlarge(self) -> None:
+        """Twice the scratch memory for partners and candidates."""
+        room = self._room
+        self._room = room_for(self._out.size, 2 * room.edges.size, 2 * room.candidates.size)

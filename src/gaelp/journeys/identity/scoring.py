@@ -16,9 +16,7 @@ from numpy.typing import NDArray
 
 from gaelp.core.errors import BadInput
 from gaelp.journeys.identity.comparing import (
-    BINS_PER_LOG,
     DIFFERENT,
-    LEAST_LOG_ODDS,
     N_COMPARISONS,
     N_LEVELS,
     SAME,
@@ -26,6 +24,7 @@ from gaelp.journeys.identity.comparing import (
     UNKNOWN,
     Floats,
 )
+from gaelp.journeys.identity.weighing import BINS_PER_LOG, LEAST_LOG_ODDS
 
 PRECISION = 0.95
 """Share of links claimed from evidence that must be right, as far as logins can tell."""
@@ -84,7 +83,8 @@ def earned_chance(counts: NDArray[np.int64], prior: float) -> float:
 
     The pairs that logins decide, looked at without their logins, show how often evidence is right. Of all
     thresholds the lowest is taken at which the lower end of a one-sided 95 % interval (Clopper and Pearson,
-    Biometrika 26, 1934) for the pairs above it reaches the wanted precision. Who logs in tends to do so on
+    Biometrika 26, 1934) for the pairs above it reaches the wanted precision. The best of many thresholds lies
+    just above a pair of two people: that pair counts too, or luck would choose. Who logs in tends to do so on
     all devices, so pairs that logins decide are of one person more often than others: the pairs of two people
     count for as many as the prior says there are.
 
@@ -101,6 +101,7 @@ def earned_chance(counts: NDArray[np.int64], prior: float) -> float:
         return 0.0
     different, same = (np.cumsum(row[::-1])[::-1].astype(float) for row in counts)
     if different[0] and same[0]:
+        different += different < different[0]
         different *= max(1.0, (1.0 - prior) / prior * same[0] / different[0])
     low = np.where(same > 0, beta.ppf(0.05, np.maximum(same, 1), different + 1), 0.0)
     good = np.flatnonzero(low >= PRECISION)

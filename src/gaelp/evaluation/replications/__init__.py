@@ -1,0 +1,1 @@
+"""Famous findings of advertising research, looked for in the simulated market, with what differs."""
