@@ -32,7 +32,7 @@ $(REFEREE_STAMP): pyproject.toml constraints.txt
 	echo "Installing into $(REFEREE) (once, some minutes)" >&2
 	[ -x $(REFEREE)/bin/python ] || "$$python" -m venv $(REFEREE)
 	$(REFEREE)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e . \
-		pytest pytest-timeout ChannelAttribution pandas matplotlib || {
+		pytest pytest-timeout ChannelAttribution==2.2.5 pandas matplotlib || {
 		echo "The referee, ChannelAttribution, could not be installed: it needs a network for pip, and a wheel or a C++ compiler. Nothing was compared." >&2
 		exit 1
 	}

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import gaelp  # noqa: F401 (registers the environment)
-from gaelp.agents.actions import ACTORS_A_GROUP, ActionPolicy
+from gaelp.agents.actions import WORLDS_AN_ACTOR, ActionPolicy
 from gaelp.agents.sb3 import sb3_actor
 from gaelp.core.errors import BadInput, MismatchError
 from gaelp.core.words import N_LINES
@@ -87,7 +87,7 @@ def test_a_saved_model_acts_on_an_account_whoever_stands_beside_it(algorithm, tm
     path = tmp_path / "model.zip"
     trained(algorithm, policy, n_steps=8, batch_size=8).save(path)
     rng = np.random.default_rng(0)
-    rows = rng.uniform(-2, 2, (10, ACTORS_A_GROUP, len(CAMPAIGN_FEATURES))).astype(np.float32)
+    rows = rng.uniform(-2, 2, (10, WORLDS_AN_ACTOR, len(CAMPAIGN_FEATURES))).astype(np.float32)
     new = sb3_actor(path)
     whole = new()
     expected = np.array([whole.act(hour) for hour in rows])

@@ -242,7 +242,7 @@ CASES = {
     ),
     "regions without people": (
         ["geo", "geo.csv", *GEO, *WINDOWS, "--by", "regions"],
-        "must be named with --by regions, and with nothing else. Give --population COL.",
+        "must be named with --by regions, and only then. Give --population COL.",
     ),
     "people of no use": (
         ["geo", "geo.csv", *GEO, *WINDOWS, "--population", "people"],

@@ -19,8 +19,8 @@ LARGEST_STEP = 4.0
 """An action of 1 multiplies a line's paced bid by this, one of -1 divides it."""
 
 
-ACTORS_A_GROUP = 16
-"""Worlds that one actor acts for; judges cut batches at multiples of it."""
+WORLDS_AN_ACTOR = 16
+"""Worlds that one actor acts for; `judge.WORLDS_A_TASK` is a multiple of it, so a world keeps its place."""
 
 
 class Actor(Protocol):
@@ -30,7 +30,7 @@ class Actor(Protocol):
     """
 
     def act(self, observation: NDArray[np.float32]) -> NDArray[np.floating]:
-        """(n, n_lines) actions for (n, n_features) of `CAMPAIGN_FEATURES`, n at most `ACTORS_A_GROUP`.
+        """(n, n_lines) actions for (n, n_features) of `CAMPAIGN_FEATURES`, n at most `WORLDS_AN_ACTOR`.
 
         Called once an hour with the same accounts in the same places.
         """
@@ -57,7 +57,7 @@ class ActionPolicy:
         """Begin a campaign with actors that remember nothing."""
         self._brief = brief
         self._observer = None
-        self._actors = [self.new_actor() for _ in range(0, brief.n_worlds, ACTORS_A_GROUP)]
+        self._actors = [self.new_actor() for _ in range(0, brief.n_worlds, WORLDS_AN_ACTOR)]
         self.pacing.start(brief)
 
     def act(self, view: View) -> ProposedControls:
@@ -67,7 +67,7 @@ class ActionPolicy:
             self._observer = observer_for(brief, view.hours_left)
         rows = self._observer.observe(view)
         actions = [
-            actor.act(rows[i * ACTORS_A_GROUP : (i + 1) * ACTORS_A_GROUP])
+            actor.act(rows[i * WORLDS_AN_ACTOR : (i + 1) * WORLDS_AN_ACTOR])
             for i, actor in enumerate(self._actors)
         ]
         return scaled(self.pacing.act(view), np.concatenate(actions))

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gaelp.agents.actions import ACTORS_A_GROUP, Actor
+from gaelp.agents.actions import WORLDS_AN_ACTOR, Actor
 from gaelp.core.errors import BadInput, MismatchError
 from gaelp.core.words import N_LINES
 from gaelp.observation.campaign import CAMPAIGN_FEATURES
@@ -90,8 +90,8 @@ class _Sb3Actor:
     def __init__(self, model: Any) -> None:
         self._model = model
         self._state: Any = None
-        self._rows = np.zeros((ACTORS_A_GROUP, len(CAMPAIGN_FEATURES)), np.float32)
-        self._first = np.ones(ACTORS_A_GROUP, bool)
+        self._rows = np.zeros((WORLDS_AN_ACTOR, len(CAMPAIGN_FEATURES)), np.float32)
+        self._first = np.ones(WORLDS_AN_ACTOR, bool)
         torch: Any = importlib.import_module("torch")
         torch.set_num_threads(1)  # nets this small only wait for a second one
         self._packing = torch.backends.mkldnn
@@ -106,7 +106,7 @@ class _Sb3Actor:
             )
         finally:
             self._packing.enabled = usual
-        self._first = np.zeros(ACTORS_A_GROUP, bool)
+        self._first = np.zeros(WORLDS_AN_ACTOR, bool)
         return np.asarray(action)[: len(observation)]
 
 

@@ -1,7 +1,8 @@
 """What every command shares: where output goes, progress, common options, finding a market file."""
 
+import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -38,6 +39,21 @@ def find_market(name: str) -> Path:
         if candidate.is_file():
             return candidate
     return Path(name)
+
+
+def typed(words: Sequence[str], options: Mapping[str, tuple[object, object]]) -> str:
+    """The command that makes a run's figures again, as a person would type it.
+
+    Args:
+        words: after `gaelp`. options: name -> (value, the usual one); usual ones and None are left out.
+
+    >>> typed(["evaluate", "pacing"], {"worlds": (64, None), "seed": (0, 0)})
+    'gaelp evaluate pacing --worlds 64'
+    """
+    given = {name: value for name, (value, usual) in options.items() if value not in (None, usual)}
+    return shlex.join(
+        ["gaelp", *words, *(word for name, value in given.items() for word in (f"--{name}", str(value)))]
+    )
 
 
 def say(text: str) -> None:

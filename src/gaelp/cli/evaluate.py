@@ -1,6 +1,5 @@
 """`gaelp evaluate`: policies on the same worlds of a split, with intervals and paired differences."""
 
-import shlex
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +22,7 @@ from gaelp.cli.console import (
     print_json,
     progress,
     say,
+    typed,
 )
 
 PER_WORLD = "per_world.json"
@@ -204,13 +204,8 @@ def _command(settings: dict[str, Any], seed: int, market: str) -> str:
         "runoff-days": (settings["runoff_days"], 60),
         "seed": (seed, 0),
     }
-    words = ["gaelp", "evaluate", *settings["policies"]]
-    for name, (value, usual) in options.items():
-        if value not in (None, usual):
-            words += [f"--{name}", str(value)]
-    if settings["split"] == "test":
-        words.append("--yes-open-test")
-    return shlex.join(words)
+    words = typed(["evaluate", *settings["policies"]], options)
+    return f"{words} --yes-open-test" if settings["split"] == "test" else words
 
 
 def _labels(policies: list[str]) -> dict[str, str]:

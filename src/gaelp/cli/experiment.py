@@ -175,7 +175,7 @@ def geo_command(
 
     require_known("by", by, ("days", "regions"))
     if (population is None) == (by == "regions"):
-        allowed = "must be named with --by regions, and with nothing else"
+        allowed = "must be named with --by regions, and only then"
         remedy = "Give --population COL." if population is None else "Leave it out, or give --by regions."
         raise BadInput("population", population, allowed, remedy)
     asked = (geo, date, response, cost, group, population)

@@ -1,8 +1,7 @@
 """`gaelp replicate`: famous findings of advertising research, looked for in simulated worlds."""
 
-import shlex
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +15,7 @@ from gaelp.cli.console import (
     print_json,
     progress,
     say,
+    typed,
 )
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def replicate_command(
     finding: Annotated[
         str,
         typer.Argument(
-            metavar="FINDING", help="brand-search, observational, upstream, power, or all of them."
+            metavar="FINDING", help="brand-search, observational, upstream or power; all for all four."
         ),
     ],
     market: MarketOption = DEFAULT_MARKET,
@@ -183,7 +183,7 @@ def _command(
     seed: int,
 ) -> str:
     """The command that makes these figures again."""
-    options: dict[str, tuple[Any, Any]] = {
+    options: dict[str, tuple[object, object]] = {
         "market": (market, DEFAULT_MARKET),
         "policy": (policy, "pacing"),
         "worlds": (worlds, None),
@@ -192,11 +192,7 @@ def _command(
         "runoff-days": (runoff_days, None),
         "seed": (seed, 0),
     }
-    words = ["gaelp", "replicate", finding]
-    for name, (value, usual) in options.items():
-        if value != usual:
-            words += [f"--{name}", str(value)]
-    return shlex.join(words)
+    return typed(["replicate", finding], options)
 
 
 def _print(answer: "Answer", flown: str) -> None:

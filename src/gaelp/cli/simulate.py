@@ -208,7 +208,7 @@ def _print(figures: dict[str, Any], folder: str | None) -> None:
 def _to_come(told: dict[str, Any]) -> str:
     if told["to_come"] is None:
         return "too few to tell"
-    return "{to_come:,.0f} ({low:,.0f} to {high:,.0f}); came {came:,}".format(**told)
+    return "{to_come:,.0f} ({low:,.0f} to {high:,.0f}); run-off: {came:,}".format(**told)
 
 
 def _lift_table(tests: dict[str, dict[str, Any]]) -> Any:

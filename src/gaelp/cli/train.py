@@ -21,7 +21,8 @@ from gaelp.cli.console import (
 def train_command(
     market: MarketOption = DEFAULT_MARKET,
     agent: Annotated[
-        str, typer.Option(help="static_lines, controller, or baselines to tune these.")
+        str,
+        typer.Option(help="static_lines or controller; baselines tunes fixed, pacing, pid and target_cpa."),
     ] = "static_lines",
     epochs: Annotated[int | None, typer.Option(help="Rounds of search.", min=1)] = None,
     minutes: Annotated[

@@ -116,6 +116,7 @@ SOCIAL_LINE, VIDEO_LINE, DISPLAY_LINE, RETARGETING_LINE = (
     for channel in (Channel.SOCIAL, Channel.VIDEO, Channel.DISPLAY, Channel.RETARGETING)
 )
 CHANNEL_OF_LINE = np.array([int(line.channel) for line in LINES])
+"""(n_lines,) channel of each line."""
 PAID_CHANNELS = tuple(channel for channel in Channel if channel <= Channel.EMAIL)
 N_CREATIVES = 3
 CREATIVES = ("reassurance", "emergency", "comparison")

@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from gaelp.agents.actions import WORLDS_AN_ACTOR
 from gaelp.agents.policy import Policy
 from gaelp.core.errors import BadInput
 from gaelp.evaluation.leaderboard import leaderboard
@@ -34,6 +35,9 @@ WORLDS_A_TASK = 2 * WORLDS_A_GROUP
 
 Inline batches are multiples of it, so that neither divides a group.
 """
+assert WORLDS_A_TASK % WORLDS_AN_ACTOR == 0, (
+    "a saved model acts on a world from the same place wherever it flies"
+)
 
 
 @runtime_checkable

@@ -80,14 +80,24 @@ def render(data: Mapping[str, Any], only: Sequence[str] | None = None) -> str:
         for name, (_, title, build) in shown.items()
     )
     links = "".join(f'<a href="#{name}">{short}</a>' for name, (short, _, _) in shown.items())
+    return assembled(page, str(page.data.get("title") or "GAELP report"), links, body)
+
+
+def assembled(page: Page, title: str, links: str, sections: str) -> str:
+    """A whole HTML document of a page whose sections are drawn.
+
+    Args:
+        page: with the figures of the sections. title: in plain text. links, sections: in HTML.
+    """
+    figures = json.dumps(plain(page.figures), allow_nan=False, separators=(",", ":"))
     parts = {
-        "title": escape(str(page.data.get("title") or "GAELP report")),
+        "title": escape(title),
         "facts": page.facts(),
         "summary": page.summary(),
         "links": links,
-        "sections": body,
-        "figures": script_safe(json.dumps(page.figures, allow_nan=False, separators=(",", ":"))),
-        "plotly": plotly_source(),
+        "sections": sections,
+        "figures": _script_safe(figures),
+        "plotly": _plotly_source(),
     }
     page_html = files("gaelp.evaluation").joinpath("templates/report.html").read_text(encoding="utf-8")
     for name, text in parts.items():
@@ -122,12 +132,12 @@ def report_head(file: MarketFile, title: str, command: str, seed: int) -> dict[s
     }
 
 
-def script_safe(text: str) -> str:
+def _script_safe(text: str) -> str:
     """JSON that cannot end the script element it stands in."""
     return text.replace("<", "\\u003c")
 
 
-def plotly_source() -> str:
+def _plotly_source() -> str:
     """Plotly's own script, to stand in a page that works without a network."""
     from plotly.offline import get_plotlyjs  # 4 MB read only when a page is written
 

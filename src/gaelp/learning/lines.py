@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from gaelp.core.errors import BadInput, MismatchError
 from gaelp.core.files import write_text_atomic
+from gaelp.core.names import require_known
 from gaelp.core.words import EMAIL_LINE, LINES, N_LINES, Device
 from gaelp.learning.cem import Round, cross_entropy
 from gaelp.learning.practice import Practice, Scores
 from gaelp.market.file import MarketFile
 from gaelp.worlds.flight import Tick
-from gaelp.worlds.registry import CHECKPOINT, checkpoint, read_checkpoint, write_checkpoint
+from gaelp.worlds.registry import AGENTS, CHECKPOINT, checkpoint, read_checkpoint, write_checkpoint
 from gaelp.worlds.tuned import Tuned
 
 Floats = NDArray[np.float64]
@@ -96,6 +97,7 @@ def train(
         BadInput: neither or both of `epochs` and `minutes`, or a resume with nothing to go on from.
         MismatchError: the checkpoint to resume was trained on another market, or is another agent's.
     """
+    require_known("agent", agent, AGENTS)
     if (epochs is None) == (minutes is None):
         raise BadInput("epochs", epochs, "give either epochs or minutes", "For a first try: --minutes 1.")
     if minutes is not None and not 0.0 < minutes < np.inf:  # NaN would never end

@@ -149,7 +149,7 @@ class Reporting:
         self._site_delay, self._unnamed, self._unseen = _own_site_rules(sight)
         self._dark = np.zeros(market.n_worlds, bool)
         self._read = np.zeros(market.n_worlds, np.int64)
-        self._arrivals: list[tuple[int, int, int]] = []
+        self._arrivals: list[tuple[int, int, int, int]] = []
         self._booked_at: dict[int, list[tuple[int, int, int]]] = {}
         self._shown_at: dict[int, list[tuple[int, int, int]]] = {}
         self._expect_conversions()
@@ -180,8 +180,8 @@ class Reporting:
 
     @property
     def arrivals(self) -> NDArray[np.int64]:
-        """(n, 3) conversions shown so far: world, hour of the last click, hour at which they were shown."""
-        return np.array(self._arrivals, np.int64).reshape(-1, 3)
+        """(n, 4) conversions shown so far: world, line, hour of the last click and of being shown."""
+        return np.array(self._arrivals, np.int64).reshape(-1, 4)
 
     def shown(self) -> Shown:
         """What has become known since an hour ago, at the hour that begins now."""
@@ -268,7 +268,7 @@ class Reporting:
             new[w, line] += 1.0
             if clicked >= 0:
                 self.conversions[w, clicked, line] += 1
-                self._arrivals.append((w, clicked, self.hour))
+                self._arrivals.append((w, line, clicked, self.hour))
         return new
 
     def _lists(self) -> Floats:

@@ -51,8 +51,8 @@ class Flight:
         replay_bid, replay_active: rivals' bids by day and activity by hour, for a replay.
         opportunities: (n_worlds, hours) auctions on the seat's lines.
         impressions, clicks: (n_worlds, hours, n_lines) of the seat.
-        arrivals: (n, 3) conversions that the account was told of: world, hours of the flight at which they
-            were clicked for and told.
+        arrivals: (n, 4) conversions that the account was told of: world, line, hours of the flight at which
+            they were clicked for and told.
         stages: (n_worlds, 6) people by stage at the end of the flight.
         rivals_after: what rivals had learnt at the end of the flight.
         denials: the first thousand refused controls. denied: (n_worlds,) how many there were.

@@ -42,13 +42,17 @@ class ClickHistory(NamedTuple):
 
 
 def clicks_of(flight: Flight) -> ClickHistory:
-    """What the account was shown of the clicks on lines whose conversions are shown at all."""
+    """What the account was shown of clicks, on lines whose clicks and conversions are shown at all."""
     sight = Sight(flight.market.worlds[0].file.visibility)
-    told = ~sight.never["conversion"][CHANNEL_OF_LINE]
-    clicked, shown = flight.arrivals[:, 1], flight.arrivals[:, 2]
+    told = ~(sight.never["click"] | sight.never["conversion"])[CHANNEL_OF_LINE]
+    late = sight.delay["click"][CHANNEL_OF_LINE]
+    # hour h of a line is told by the view of hour h + 1 + its delay; the last view opens the last hour
+    shown = np.arange(flight.hours)[:, None] + 1 + late < flight.hours
+    clicks = np.where(shown & told, flight.clicks.sum(axis=0), 0).sum(axis=1)
+    _, _, clicked, told_at = flight.arrivals[told[flight.arrivals[:, 1]]].T
     sold = np.bincount(clicked, minlength=flight.hours)
-    open_clicks = np.maximum(flight.clicks[..., told].sum(axis=(0, 2)) - sold, 0).astype(float)
-    return ClickHistory(np.maximum(shown - clicked - 0.5, 0.5) / 24.0, open_clicks)
+    open_clicks = np.maximum(clicks - sold, 0).astype(float)
+    return ClickHistory(np.maximum(told_at - clicked - 0.5, 0.5) / 24.0, open_clicks)
 
 
 def fit_of(clicks: ClickHistory) -> LagFit | None:
@@ -89,13 +93,13 @@ def nowcast_at_end(flight: Flight, *, seed: int = 0) -> dict[str, Any]:
 
 
 def came_later(flight: Flight, until: int) -> int:
-    """Conversions of the flight's clicks that were booked by hour `until` and not shown by its end."""
+    """Conversions of the clicks of `clicks_of` that were booked by hour `until` and not shown by the end."""
     sight = Sight(flight.market.worlds[0].file.visibility)
-    never = sight.never["conversion"][CHANNEL_OF_LINE]
+    told = ~(sight.never["click"] | sight.never["conversion"])[CHANNEL_OF_LINE]
     booked = 0
     for world in range(flight.market.n_worlds):
         made = flight.market.decisions(world)
         made = made[(made["brand"] == flight.seat) & (made["line"] != NO_LINE) & (made["book_hour"] < until)]
-        made = made[(made["click_hour"] >= flight.start) & ~never[made["line"]]]
+        made = made[(made["click_hour"] >= flight.start) & told[made["line"]]]
         booked += int((made["click_hour"] < flight.start + flight.hours).sum())
-    return booked - len(flight.arrivals)
+    return booked - int(told[flight.arrivals[:, 1]].sum())

@@ -21,7 +21,7 @@ from gaelp.control.controls import ProposedControls
 from gaelp.core.errors import BadInput
 from gaelp.core.files import replacing
 from gaelp.core.units import MICROS_PER_USD
-from gaelp.core.words import EMAIL_LINE, LINES, N_LINES, Channel
+from gaelp.core.words import CHANNEL_OF_LINE, EMAIL_LINE, LINES, N_LINES, Channel
 from gaelp.market.file import MarketFile
 from gaelp.measurement.competition.log import LineLog
 from gaelp.observation.view import View
@@ -51,7 +51,7 @@ class Watched:
         self.name = policy.name
         self.least_list = MINIMUM_LIST * n_people / file.people
         sight = Sight(file.visibility)
-        channel = np.array([int(line.channel) for line in LINES])
+        channel = CHANNEL_OF_LINE
         self._shown_late = sight.delay["impression"][channel].astype(int)
         self._clicked_late = sight.delay["click"][channel].astype(int)
         self._views: list[dict[str, Floats]] = []

@@ -18,6 +18,7 @@ from gaelp.agents.baselines import FixedPolicy, PacingPolicy
 from gaelp.agents.controller import ControllerPolicy
 from gaelp.agents.feedback import PidPolicy, PidSettings, TargetCpaPolicy
 from gaelp.control.pacing import PacingSettings
+from gaelp.core.names import require_known
 from gaelp.core.words import LINES, N_LINES
 from gaelp.market.file import MarketFile
 from gaelp.worlds.runs import read_json, write_json
@@ -64,9 +65,10 @@ class Tuned:
         return ControllerPolicy(self.target_cpa_usd, settings, line_multiplier or {})
 
     def lines(self, agent: str, line_multiplier: Mapping[str, float]) -> PacingPolicy | ControllerPolicy:
-        """The policy of an agent that learnt a factor for each line."""
+        """The policy of an agent that learnt a factor for each line, one of `registry.AGENTS`."""
         if agent == "controller":
             return self.controller(line_multiplier)
+        require_known("agent", agent, ("static_lines", "controller"))
         return self.pacing(line_multiplier)
 
     def pid_policy(self) -> PidPolicy:

@@ -32,12 +32,15 @@ def raw_baseline(exposed: NDArray[np.bool_], sales: Floats, weight: Floats) -> f
     Args:
         exposed: (n,). sales: (n,). weight: (n,) how often each counts.
 
+    Returns:
+        NaN where nobody is unexposed: there is nobody to compare with.
+
     >>> raw_baseline(np.array([True, True, False, False]), np.array([1.0, 1, 0, 1]), np.ones(4))
     1.0
     """
     others = weight[~exposed]
     if not others.sum() > 0:
-        return 0.0
+        return 0.0 if not weight[exposed].sum() > 0 else np.nan
     return float(weight[exposed].sum() * (others @ sales[~exposed]) / others.sum())
 
 

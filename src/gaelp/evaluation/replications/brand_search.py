@@ -40,7 +40,8 @@ def fly(task: Task, tick: Tick) -> dict[str, Floats]:
     Returns:
         (n_worlds,) each: `clicks` on own-brand ads, `organic_back` (visits through organic results that the
         silent twin has beyond the flight), `visits_lost` (visits of any kind that it has less), `attributed`
-        and `all_attributed` (sales by the last click within 30 days), `same_buyers` (of `attributed`, bought
+        and `all_attributed` (sales decided in the flight, by the last click within 30 days, as an account
+        counts them; `caused` counts those of the run-off too), `same_buyers` (of `attributed`, bought
         by somebody who buys in the twin too), `caused` and `all_caused`, `spend_usd` and `all_spend_usd`,
         `rivals` (that bid for our name, mean over days and devices).
     """

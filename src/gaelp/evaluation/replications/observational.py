@@ -188,6 +188,8 @@ def answer(sums: Mapping[str, Floats], file: MarketFile, terms: Terms) -> Answer
     """
     del file  # its people and prices are in the sums
     seed = terms.seed
+    sums, reached_all = _comparable(sums)
+    n_worlds = next(iter(sums.values())).size
 
     def lift(name: str, method: str) -> Interval:
         anyway = sums[f"{name}_{method}"]
@@ -262,6 +264,10 @@ def answer(sums: Mapping[str, Floats], file: MarketFile, terms: Terms) -> Answer
         + (": who is reached has just asked." if worst == "search" else "."),
         f"In {terms.days} days {top} reaches {ends(reached(top), '_share')} of the people: whom it misses is "
         "hardly on the platform, and a longer flight would leave nobody unexposed.",
+        *(
+            f"In {n} of {n_worlds} worlds {name} reached everybody; its column is without them."
+            for name, n in reached_all.items()
+        ),
         f"{100 * HOLDOUT:.0f} % of people are held out of each channel by itself, so those reached by one "
         "channel are often spared another.",
     ]
@@ -280,6 +286,18 @@ def answer(sums: Mapping[str, Floats], file: MarketFile, terms: Terms) -> Answer
         ),
         caption="Lift of each channel among the people it reached, read four ways from the same flights.",
     )
+
+
+def _comparable(sums: Mapping[str, Floats]) -> tuple[dict[str, Floats], dict[str, int]]:
+    """Sums without the worlds in which a channel reached everybody, and how many those are by channel."""
+    kept, left_out = dict(sums), {}
+    for name in _NAMES:
+        everybody = np.isnan(sums[f"{name}_raw"]) | np.isnan(sums[f"{name}_adjusted"])
+        if everybody.any():
+            left_out[name] = int(everybody.sum())
+            for key in ("people", "exposed", "sales", *METHODS):
+                kept[f"{name}_{key}"] = np.where(everybody, 0.0, sums[f"{name}_{key}"])
+    return kept, left_out
 
 
 def _median_error(sums: Mapping[str, Floats], names: list[str], method: str) -> str:

@@ -1,17 +1,15 @@
 """Replications as one self-contained HTML page: claim, figure, table and what differs for each finding."""
 
-import json
 import os
 from collections.abc import Mapping
 from functools import partial
 from html import escape
-from importlib.resources import files
 from typing import Any
 
 from gaelp.core.files import write_text_atomic
 from gaelp.evaluation import report_tables as tables
 from gaelp.evaluation.replications.answer import Answer
-from gaelp.evaluation.report import plotly_source, script_safe
+from gaelp.evaluation.report import assembled
 from gaelp.evaluation.report_page import Page, or_no_data, reading, source
 from gaelp.worlds.runs import plain
 
@@ -32,19 +30,8 @@ def render(head: Mapping[str, Any], answers: Mapping[str, Answer], flown: Mappin
         f"{or_no_data(partial(_section, page, answer, flown[name]))}</section>"
         for name, answer in answers.items()
     )
-    parts = {
-        "title": escape(str(head.get("title", "Replications"))),
-        "facts": page.facts(),
-        "summary": page.summary(),
-        "links": "".join(f'<a href="#{name}">{name}</a>' for name in answers),
-        "sections": body,
-        "figures": script_safe(json.dumps(plain(page.figures), allow_nan=False, separators=(",", ":"))),
-        "plotly": plotly_source(),
-    }
-    text = files("gaelp.evaluation").joinpath("templates/report.html").read_text(encoding="utf-8")
-    for name, part in parts.items():
-        text = text.replace(f"<!--{name}-->", part)
-    return text
+    links = "".join(f'<a href="#{name}">{name}</a>' for name in answers)
+    return assembled(page, str(head.get("title", "Replications")), links, body)
 
 
 def write(

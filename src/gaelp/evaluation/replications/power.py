@@ -39,6 +39,19 @@ DEALS = 20
 """How often a world's people are dealt to the arms of the account's test; each deal is a test."""
 WANTED_POINTS = 10.0
 """Half width of a useful interval: a tenth of the money spent."""
+ROWS = {
+    "spend_usd": "spend, a world",
+    "caused_sales": "sales caused, a world",
+    "told_sales": "sales caused as the tests say, a world",
+    "error_sales": "standard error of that by the formula",
+    "spread_ratio": "spread over worlds / formula",
+    "roi_points": "true ROI, points",
+    "interval_points": "± of the ROI, this account and time, points",
+    "error_over_roi_ratio": "standard error / true ROI",
+    "exclude_zero_people": "person-months to exclude an effect of 0",
+    "wanted_people": f"person-months for ±{WANTED_POINTS:g} points",
+}
+"""Rows of the table: key and words."""
 DAYS_PER_MONTH, WEEKS_PER_MONTH = 30.0, 30.0 / 7.0
 _Z = float(ndtri(0.975))
 _ACCOUNT = "whole account"
@@ -263,20 +276,6 @@ def answer(sums: Mapping[str, Floats], file: MarketFile, terms: Terms) -> Answer
         caption="Half of the 95 % interval of what a dollar returns, by people tested; dashed what it truly "
         "returns; circles as seen in the spread of tests.",
     )
-
-
-ROWS = {
-    "spend_usd": "spend, a world",
-    "caused_sales": "sales caused, a world",
-    "told_sales": "sales caused as the tests say, a world",
-    "error_sales": "standard error of that by the formula",
-    "spread_ratio": "spread over worlds / formula",
-    "roi_points": "true ROI, points",
-    "interval_points": "± of the ROI, this account and time, points",
-    "error_over_roi_ratio": "standard error / true ROI",
-    "exclude_zero_people": "person-months to exclude an effect of 0",
-    "wanted_people": f"person-months for ±{WANTED_POINTS:g} points",
-}
 
 
 def _root(squared: Interval) -> Interval:

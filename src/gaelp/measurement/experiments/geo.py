@@ -234,6 +234,7 @@ def geo_lift(
     as_far = (
         np.abs(placebo.value) * response.error >= np.abs(response.value) * placebo.error
     )  # either may be 0
+    valid = np.isfinite(placebo.value) & np.isfinite(placebo.error)  # a deal that says nothing is no deal
     reach = float(student.ppf(0.5 + level / 2, response.freedom)) * float(response.error[0])
     value, seen = float(response.value[0]), table.response[chosen][:, during].sum()
     return {
@@ -247,7 +248,7 @@ def geo_lift(
         "effect_high": value + reach,
         "incremental_cost": float(cost.value[0]),
         "lift": float(value / (seen - value)) if seen - value > 0 else None,
-        "placebo_p": float((1 + as_far.sum()) / (1 + n_placebos)),
+        "placebo_p": float((1 + as_far[valid].sum()) / (1 + valid.sum())),
         "cost": "fixed" if fixed else "modelled",
         "geos_treated": int(chosen.sum()),
         "geos_control": int((~chosen).sum()),
@@ -262,6 +263,9 @@ def _ratio(
     response: Effect, cost: Effect, level: float, seed: int
 ) -> tuple[float, float, tuple[float | None, float | None]]:
     spent, spent_error = float(cost.value[0]), float(cost.error[0])
+    if np.isnan(spent):
+        allowed = "must not be of treated regions alone before the test: it would tell which they are"
+        raise BadInput("cost", "cost before the test in treated regions alone", allowed, "Use --by days.")
     if not abs(spent) > 0:
         raise BadInput("cost", spent, "must differ from what would have been spent", "Check the cost column.")
     gained, gained_error = float(response.value[0]), float(response.error[0])

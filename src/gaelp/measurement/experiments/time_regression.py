@@ -22,8 +22,10 @@ from numpy.typing import NDArray
 from gaelp.journeys.columns import Floats
 
 Flags = NDArray[np.bool_]
-LEAST_TOLD, MOST_COUNTING = 0.5, 0.2
-"""Of the slope to expect, and of the fit, that is enough; share of counting noise that is not too much."""
+LEAST_TOLD = 0.5
+"""A slope, and an R², under this part of what to expect of them together cast doubt on a regression."""
+MOST_COUNTING = 0.2
+"""A share of counting noise above this in control's variance casts doubt on it."""
 
 
 class Effect(NamedTuple):
