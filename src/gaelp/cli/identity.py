@@ -119,6 +119,7 @@ def _clusters(resolver: Any, table: Any, identity: Any, confidence: Any) -> list
 def _print(result: Mapping[str, Any]) -> None:
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     console = out()
 
@@ -143,7 +144,9 @@ def _print(result: Mapping[str, Any]) -> None:
     for name in ("cookies", "logins", "confidence"):
         grid.add_column(name, justify="right" if name == "confidence" else "left")
     for one in result["clusters"][:_SHOWN]:
-        grid.add_row("\n".join(one["cookies"]), "\n".join(one["logins"]), f"{one['confidence']:.3f}")
+        # plain text: a cookie may look like markup
+        cookies, logins = (Text("\n".join(one[name])) for name in ("cookies", "logins"))
+        grid.add_row(cookies, logins, f"{one['confidence']:.3f}")
     if result["clusters"]:
         console.print(grid)
     if len(result["clusters"]) > _SHOWN:

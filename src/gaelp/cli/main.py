@@ -97,6 +97,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _failed("not enough memory; ask for fewer --worlds or --users", FAILED)
     except OSError as error:
         return _failed(str(error), FAILED)
+    if code == INTERRUPTED:  # the command line library answers Ctrl-C by this code and says nothing
+        return _failed("interrupted", INTERRUPTED)
     return code if isinstance(code, int) else 0
 
 

@@ -192,7 +192,9 @@ def _print(figures: dict[str, Any], folder: str | None) -> None:
     for label, key, unit in _FIGURES:
         table.add_row(label, show(figures[key], unit))
         if key == "conversions_at_end":
-            table.add_row("  of its clicks, to come by nowcast", _to_come(figures["nowcast"]))
+            table.add_row(
+                "  of its clicks, to come by nowcast", _to_come(figures["nowcast"], figures["runoff_days"])
+            )
     console.print(table)
     note = "attributed: last click within 30 days; incremental: less the same worlds without our ads"
     console.print(note, highlight=False, soft_wrap=True)
@@ -205,10 +207,11 @@ def _print(figures: dict[str, Any], folder: str | None) -> None:
         console.print(text, highlight=False, soft_wrap=True)
 
 
-def _to_come(told: dict[str, Any]) -> str:
+def _to_come(told: dict[str, Any], runoff_days: int) -> str:
     if told["to_come"] is None:
         return "too few to tell"
-    return "{to_come:,.0f} ({low:,.0f} to {high:,.0f}); run-off: {came:,}".format(**told)
+    expected = "{to_come:,.0f} ({low:,.0f} to {high:,.0f})".format(**told)
+    return f"{expected}; in the run-off {told['came']:,}" if runoff_days else expected
 
 
 def _lift_table(tests: dict[str, dict[str, Any]]) -> Any:

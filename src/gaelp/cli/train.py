@@ -15,6 +15,7 @@ from gaelp.cli.console import (
     find_market,
     print_json,
     say,
+    show,
 )
 
 
@@ -81,7 +82,7 @@ def train_command(
                 f"epoch {progress.epoch:3d}  {progress.seconds:6.0f} s  profit of the centre "
                 f"${progress.mean_usd:,.0f}, best ${progress.best_usd:,.0f}, "
                 f"without factors ${progress.plain_usd:,.0f}  "
-                f"CAC ${progress.incremental_cac_usd:.0f}  spent {progress.spend_share:.0%}"
+                f"CAC {show(progress.incremental_cac_usd, '$')}  spent {progress.spend_share:.0%}"
             )
 
         result = lines.train(

@@ -142,7 +142,7 @@ def journeys_of_events(
     first = np.flatnonzero(begins)
     last = np.append(first[1:], person.size)[: first.size] - 1
     converted = converts[last]
-    ends = np.full(world.max() + 1, -np.inf)
+    ends = np.full(world.max(initial=-1) + 1, -np.inf)
     np.maximum.at(ends, world, hour)
     touches = np.zeros(person.size + 1, np.int64)
     np.cumsum(~converts, out=touches[1:])

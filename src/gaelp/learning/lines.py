@@ -24,6 +24,7 @@ from gaelp.learning.practice import Practice, Scores
 from gaelp.market.file import MarketFile
 from gaelp.worlds.flight import Tick
 from gaelp.worlds.registry import AGENTS, CHECKPOINT, checkpoint, read_checkpoint, write_checkpoint
+from gaelp.worlds.runs import read_json
 from gaelp.worlds.tuned import Tuned
 
 Floats = NDArray[np.float64]
@@ -61,12 +62,12 @@ class Progress:
     best_usd: float
     mean_usd: float
     plain_usd: float
-    incremental_cac_usd: float
+    incremental_cac_usd: float | None
     spend_share: float
 
-    def row(self) -> dict[str, float]:
+    def row(self) -> dict[str, float | None]:
         """As a JSON row."""
-        return {key: round(float(value), 4) for key, value in vars(self).items()}
+        return {key: None if value is None else round(float(value), 4) for key, value in vars(self).items()}
 
 
 def train(
@@ -104,10 +105,12 @@ def train(
         raise BadInput("minutes", minutes, "must be finite and above 0", "For a first try: --minutes 1.")
     if n_tries < 6:
         raise BadInput("tries", n_tries, "must be at least 6", "Use 24.")
+    if out is not None and not resume:
+        _refuse_unless_ours(out, agent)
     began = time.perf_counter()
     mean, sigma, first = np.zeros(N_NUMBERS), np.full(N_NUMBERS, 0.7), 0
     generator = np.random.default_rng(7919 * seed)
-    history: list[dict[str, float]] = []
+    history: list[dict[str, float | None]] = []
     if resume:
         state = _saved(out, file, agent)
         mean, sigma = np.array(state["mean"]), np.array(state["sigma"])
@@ -146,7 +149,7 @@ def train(
             best_usd=float(scores.objective[:-1].max()),
             mean_usd=float(scores.objective[0]),
             plain_usd=float(scores.objective[-1]),
-            incremental_cac_usd=float(scores.spend_usd[0] / max(scores.decisions[0], 1e-9)),
+            incremental_cac_usd=_ratio(scores.spend_usd[0], scores.decisions[0]),
             spend_share=float(scores.spend_share[0]),
         )
         history.append(progress.row())
@@ -179,6 +182,19 @@ def train(
         stop=stop,
     )
     return checkpoint(file, last["multiplier"], last["training"], agent=agent)
+
+
+def _ratio(spend_usd: float, decisions: float) -> float | None:
+    return float(spend_usd / decisions) if decisions > 0 else None
+
+
+def _refuse_unless_ours(out: Path, agent: str) -> None:
+    """Refuse a place that is no folder, or that holds what another agent learnt."""
+    if out.exists() and not out.is_dir():
+        raise BadInput("out", str(out), "must be a folder", "Name a folder to keep the run in.")
+    path = out / CHECKPOINT
+    if path.is_file() and read_json(path).get("agent") != agent:
+        raise BadInput("out", str(out), f"holds what another agent than {agent} learnt", "Name another.")
 
 
 def _saved(out: Path | None, file: MarketFile, agent: str) -> dict[str, Any]:

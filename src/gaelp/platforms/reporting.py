@@ -314,6 +314,19 @@ def regions(market: Market, seat: int) -> dict[str, NDArray[np.int64]]:
     return {name: geo[..., at] for name, at in fields.items()}
 
 
+def logged_events(market: Market, world: int) -> NDArray[np.void]:
+    """All events of a world since its log began, oldest first.
+
+    Raises:
+        BadInput: there were more than room for them, so some are missing.
+    """
+    happened, room = int(market.books.n_events[world]), market.books.events.shape[1]
+    if happened > room:
+        remedy = "Lower the budget: bids this high bring more events than are kept."
+        raise BadInput("events", happened, f"must be at most {room:,} a world", remedy)
+    return market.events(world)
+
+
 def seen_events(market: Market, world: int, seat: int, sight: Sight, until: int) -> NDArray[np.void]:
     """User-level events that a seat knows of by hour `until`, in the order in which they became known.
 
@@ -327,11 +340,7 @@ def seen_events(market: Market, world: int, seat: int, sight: Sight, until: int)
     Raises:
         BadInput: there were more events than room for them.
     """
-    happened, room = int(market.books.n_events[world]), market.books.events.shape[1]
-    if happened > room:
-        remedy = "Simulate fewer days, or make more room: bids so high bring more events."
-        raise BadInput("events", happened, f"must be at most {room:,} a world", remedy)
-    events = market.events(world)
+    events = logged_events(market, world)
     events = events[events["seat"] == seat]
     made = market.decisions(world)
     made = made[made["brand"] == seat]

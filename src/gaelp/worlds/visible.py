@@ -26,8 +26,8 @@ from gaelp.platforms.reporting import Sight, seen_events
 
 EVENTS = "events.parquet"
 """Its name in a run's folder."""
-EVENTS_PER_PERSON_DAY = 1.0
-"""Room for a run's events; the reference market writes about .3 a person and day."""
+EVENTS_PER_PERSON_DAY = 2.5
+"""Room for a run's events; a flown day writes about .3 a person in the reference market, 2 in `b2b_lead`."""
 
 DEVICES = ("mobile", "desktop", "tablet")
 PEOPLE_PER_HOME, PEOPLE_PER_OFFICE, PEOPLE_PER_CARRIER, PEOPLE_PER_CAFE = 1.5, 20.0, 300.0, 40.0

@@ -32,6 +32,7 @@ from gaelp.market.file import MarketFile
 from gaelp.market.market import Market
 from gaelp.market.state import SPEND
 from gaelp.platforms.lift import LiftReport, lift_report
+from gaelp.platforms.reporting import logged_events
 from gaelp.worlds.flight import Tick
 
 HOLDOUT = 0.5
@@ -144,7 +145,7 @@ class _People:
 
 def _exposed(market: Market, world: int) -> NDArray[np.bool_]:
     """(n_people, 6) whom an ad of each paid channel reached in the flight; a mail reaches who opens it."""
-    events = market.events(world)
+    events = logged_events(market, world)
     met = events[np.isin(events["kind"], (TouchKind.IMPRESSION, TouchKind.EMAIL_OPEN))]
     found = np.zeros((market.n_people, len(PAID_CHANNELS)), bool)
     found[met["person"], met["channel"]] = True

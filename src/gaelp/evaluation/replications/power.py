@@ -20,7 +20,7 @@ from scipy.special import ndtri
 from gaelp.core.random import named_seed
 from gaelp.core.units import MICROS_PER_USD
 from gaelp.core.words import PAID_CHANNELS
-from gaelp.evaluation.intervals import Interval, mean_interval, ratio_of_sums_interval
+from gaelp.evaluation.intervals import UNDEFINED, Interval, mean_interval, ratio_of_sums_interval
 from gaelp.evaluation.judge import Terms
 from gaelp.evaluation.replications import figures
 from gaelp.evaluation.replications.answer import Answer, Row, ends, scaled
@@ -198,7 +198,11 @@ def answer(sums: Mapping[str, Floats], file: MarketFile, terms: Terms) -> Answer
         told, square, truth, spend, *_ = test
         returned = scaled(ratio_of_sums_interval(truth, spend, seed=seed), 100.0 * file.ltv_usd)
         # half of the 95 % interval of the return with one person-month, points
-        width = 100.0 * file.ltv_usd * _Z * float(np.sqrt(square.sum()) / spend.sum() * np.sqrt(flown))
+        told_any = (
+            spend.sum() > 0 and square.sum() > 0
+        )  # else nobody bought, and an error of 0 would be no error
+        noise = float(np.sqrt(square.sum()) / spend.sum()) if told_any else np.nan
+        width = 100.0 * file.ltv_usd * _Z * noise * float(np.sqrt(flown))
         one[name] = width, returned
         here = width / np.sqrt(file.people * months)
         cells["spend_usd"][name] = mean_interval(spend, seed=seed)
@@ -207,37 +211,37 @@ def answer(sums: Mapping[str, Floats], file: MarketFile, terms: Terms) -> Answer
         cells["spread_ratio"][name] = _root(ratio_of_sums_interval(test.miss, test.squares, seed=seed))
         cells["error_sales"][name] = _root(mean_interval(square, seed=seed))
         cells["roi_points"][name] = _less(returned, 100.0)
-        cells["interval_points"][name] = Interval(here, None, None)
+        cells["interval_points"][name] = _known(here)
         cells["error_over_roi_ratio"][name] = _over(here / _Z, _less(returned, 100.0))
         cells["exclude_zero_people"][name] = _needed(width, returned)
-        cells["wanted_people"][name] = Interval(people_for(WANTED_POINTS, width), None, None)
+        cells["wanted_people"][name] = _known(people_for(WANTED_POINTS, width))
     kept = [sum(sums[f"{name}_held_{what}"].sum() for name in _NAMES) for what in ("sales", "people")]
     rows = [Row(key, words, cells[key]) for key, words in ROWS.items()]
     width, returned = one[_ACCOUNT]
     needed, wanted = cells["exclude_zero_people"][_ACCOUNT], people_for(WANTED_POINTS, width)
-    here = cells["interval_points"][_ACCOUNT].mean or 0.0
-    volatile = float(np.sqrt(kept[1] / kept[0])) if kept[0] > 0 else float("nan")
+    here = cells["interval_points"][_ACCOUNT]
+    volatile = _known(float(np.sqrt(kept[1] / kept[0])) if kept[0] > 0 else np.nan)
+    weeks = scaled(_known(wanted), WEEKS_PER_MONTH)
     roi = _less(returned, 100.0)
     said = [
         f"A month of this account ({file.people:,} people, half of them held out) measures what a dollar "
-        "returns "
-        f"to ±{here:,.0f} points; in truth it returns {ends(returned, '_points')} points, a ROI of "
-        f"{ends(roi, '_points')}. The standard error is "
-        f"{ends(cells['error_over_roi_ratio'][_ACCOUNT], '_ratio')} "
-        "times the ROI.",
+        f"returns to ±{ends(here, '_points')} points; in truth it returns {ends(returned, '_points')}, "
+        f"a ROI of {ends(roi, '_points')}. The standard error is "
+        f"{ends(cells['error_over_roi_ratio'][_ACCOUNT], '_ratio')} times the ROI.",
         f"An interval that excludes no effect half the time takes {ends(needed, '_people')} person-months, "
         "one of "
-        f"±{WANTED_POINTS:g} points {ends(Interval(wanted, None, None), '_people')}: "
-        f"{wanted * WEEKS_PER_MONTH / 1e6:,.0f} million person-weeks.",
+        f"±{WANTED_POINTS:g} points {ends(_known(wanted), '_people')}, which is {ends(weeks, '_people')} "
+        "person-weeks.",
         f"Estimates spread {ends(cells['spread_ratio'][_ACCOUNT], '_ratio')} times as widely around the "
         "truth "
         f"as the formula says ({n_worlds} worlds, {DEALS} deals of each).",
     ]
     differs = [
         "Lewis and Rao's median interval of the ROI is over 100 points wide with millions of people a "
-        "test; this "
-        f"account's would be {2 * here:,.0f} points wide with {file.people:,}.",
-        f"Their sales of single people vary by ten times the mean, here by {volatile:,.1f} times, as a "
+        f"test; this account's would be {ends(scaled(here, 2.0), '_points')} points wide with "
+        f"{file.people:,}.",
+        "Their sales of single people vary by ten times the mean, here by "
+        f"{ends(volatile, '_ratio')} times, as a "
         "person "
         "buys once or not at all; but a month of ads costs "
         f"{100 * found[_ACCOUNT].spend.sum() / (1 - HOLDOUT) / (n_worlds * terms.n_people * months):,.0f} "
@@ -278,6 +282,11 @@ def answer(sums: Mapping[str, Floats], file: MarketFile, terms: Terms) -> Answer
     )
 
 
+def _known(value: float) -> Interval:
+    """A figure without ends; undefined where it is NaN."""
+    return UNDEFINED if np.isnan(value) else Interval(value, None, None)
+
+
 def _root(squared: Interval) -> Interval:
     return Interval(*(None if v is None else float(np.sqrt(max(v, 0.0))) for v in squared.as_dict().values()))
 
@@ -289,8 +298,8 @@ def _less(interval: Interval, what: float) -> Interval:
 def _over(error: float, roi: Interval) -> Interval:
     """A standard error over the size of a ROI; without an upper end where the ROI may be 0."""
     sizes = [None if v is None else abs(v) for v in roi.as_dict().values()]
-    if sizes[0] is None or sizes[0] == 0:
-        return Interval(None, None, None)
+    if sizes[0] is None or sizes[0] == 0 or np.isnan(error):
+        return UNDEFINED
     if sizes[1] is None or sizes[2] is None or roi.low is None or roi.high is None:
         return Interval(error / sizes[0], None, None)
     least = error / max(sizes[1], sizes[2])
@@ -301,8 +310,8 @@ def _over(error: float, roi: Interval) -> Interval:
 
 def _needed(width: float, returned: Interval) -> Interval:
     """Person-months at which half of the interval is as wide as the return; none where there is none."""
-    if returned.mean is None or returned.mean <= 0:
-        return Interval(None, None, None)
+    if returned.mean is None or returned.mean <= 0 or np.isnan(width):
+        return UNDEFINED
     most = None if returned.low is None or returned.low <= 0 else people_for(returned.low, width)
     least = None if returned.high is None else people_for(returned.high, width)
     return Interval(people_for(returned.mean, width), least, most)
@@ -310,4 +319,6 @@ def _needed(width: float, returned: Interval) -> Interval:
 
 def _spread(test: Tests, value: float, seed: int) -> Interval:
     """Half of the 95 % interval of one world's return, as estimates spread around the truth, points."""
+    if not test.spend.sum() > 0:
+        return UNDEFINED
     return scaled(_root(mean_interval(test.miss, seed=seed)), 100.0 * value * _Z / float(test.spend.mean()))

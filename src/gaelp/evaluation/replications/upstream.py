@@ -161,6 +161,8 @@ def searches_before(made: NDArray[np.void]) -> Ints:
 def position_credits(flown: Flown) -> Floats:
     """(n_worlds, n_channels) position-based credits (40/20/40) of the events that the account sees."""
     table, world = seen_journeys(flown.after, flown.flight, JOURNEY_DAYS)
+    if table.n_rows == 0:
+        return np.zeros((flown.after.n_worlds, len(Channel)))
     estimate, counts = MODELS[POSITION](table, Settings()), Counts.of(table)
     rows = []
     for w in range(flown.after.n_worlds):
