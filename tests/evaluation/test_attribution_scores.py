@@ -91,7 +91,8 @@ def test_a_calibrated_model_has_the_lift_of_its_tests():
     factor = experiments_of(tests)["search"]
     assert factor.incremental_conversions == pytest.approx(0.45)
     scores = score(pooled([evidence(tested=tests)] * 4), ["last"], n_bootstrap=20)
-    assert scores[CALIBRATED].credits[SEARCH] == pytest.approx(0.45 * 12.0)
+    # a test eight standard errors from zero is hardly moved by the prior
+    assert scores[CALIBRATED].credits[SEARCH] == pytest.approx(0.45 * 12.0, rel=0.01)
     gap = scores[CALIBRATED].less_half_of(scores["last"])
     assert gap["counts"][0] == pytest.approx(scores[CALIBRATED].counts[0] - 0.5 * scores["last"].counts[0])
     assert gap["counts"][1] <= gap["counts"][0] <= gap["counts"][2]

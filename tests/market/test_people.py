@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from gaelp.core.random import normal
 from gaelp.core.words import Stage
+from gaelp.market import people as lives
 from gaelp.market import tables
+from gaelp.market.hour import HELD_OUT, VISITOR
 from gaelp.market.market import Market, World
 from gaelp.market.state import empty_controls
 
@@ -264,3 +267,33 @@ def test_a_decision_still_to_be_booked_is_neither_lost_nor_taken_back(slow_booke
         most = max(most, waiting.sum())
         assert (people["stage"][waiting] == CONVERTED).all()
     assert most > 200
+
+
+# draws
+
+
+@pytest.mark.statistical
+def test_devices_consent_login_and_tastes_are_draws_of_their_own(market_file):
+    """Purposes that meet would tie what no parameter ties; 48 rivals use every purpose of a taste."""
+    market = Market([World(market_file, 3)], n_people=20_000)
+    devices = market.pop.people["devices"][0]
+    rules = market.rules[0]
+    keys = [np.uint64(lives.person_key(rules, person, 0)) for person in range(20_000)]
+    tastes = np.array([[normal(key, lives.TASTE + b) for b in range(57)] for key in keys])
+    bits = (devices[:, None] >> np.arange(7)) & 1
+    own = bits[:, bits.any(axis=0) & ~bits.all(axis=0)]
+    # bits of devices are related a little among themselves: who owns none is given the first
+    related = np.corrcoef(np.column_stack([own, tastes]), rowvar=False)[:, own.shape[1] :]
+    related[np.arange(57) + own.shape[1], np.arange(57)] = 0.0
+    assert abs(related).max() * np.sqrt(20_000) < 4.6  # of some 2,000
+
+
+def test_no_two_purposes_of_a_person_are_the_same():
+    singles = [getattr(lives, name) for name in ("_SEGMENT", "_STAY", "_AWARE", "_LOGIN", "_ACTIVITY",
+               "_REGION", "_AFFINITY", "_PRICE", "_PERSONAL")]  # fmt: skip
+    devices = [lives._DEVICE + d for d in range(3)]
+    tastes = [lives.TASTE + b for b in range(7 + 56)]
+    visitors = [VISITOR + 4 * k + d for k in range(7) for d in range(4)]
+    held_out = [HELD_OUT + 8 * k + c for k in range(7) for c in range(6)]
+    used = [*singles, *devices, *tastes, *visitors, *held_out]
+    assert len(set(used)) == len(used)

@@ -10,6 +10,7 @@ from gaelp.measurement.attribution import (
     Counts,
     Credits,
     Experiment,
+    Prior,
     Settings,
     Unanswerable,
     attribute,
@@ -217,6 +218,89 @@ def test_standard_errors_cover_the_truth():
         z.append((found.credits.conversions[:42] - 100 * factor) / found.conversions_se[:42])
     spread = np.std(z, axis=0)
     assert abs(spread[:40].mean() - 1) < 0.05 and abs(spread[40:].mean() - 1) < 0.15
+
+
+# calibration with a prior of positive factors
+
+
+@pytest.mark.parametrize(
+    ("measured", "error"),
+    [
+        ((0.1, 0.3, -0.05), (0.05, 0.1, 0.2)),
+        ((0.017, 0.3), (0.02, 0.05)),
+        ((-0.1,), (0.05,)),
+        ((2.0,), (0.5,)),
+    ],
+)
+def test_factors_with_a_prior_are_those_of_weighted_draws_from_it(measured, error):
+    """An independent second implementation: draws of factors from the prior, weighted by the tests."""
+    prior, n_channels = Prior(), 3
+    rng = np.random.default_rng(3)
+    common = np.log(prior.median) + prior.spread * rng.normal(size=1_000_000)
+    scatter = prior.scatter * np.abs(rng.normal(size=common.size))
+    factor = np.exp(common + scatter * rng.normal(size=(n_channels, common.size)))
+    log_weight = sum(-0.5 * ((m - f) / e) ** 2 for m, e, f in zip(measured, error, factor, strict=False))
+    weight = np.exp(log_weight - np.max(log_weight))
+    weight /= weight.sum()
+    expected = factor @ weight
+    # of a ratio estimated by importance sampling; an untested factor's tail is wider than draws reach
+    noise = np.sqrt(((weight * (factor - expected[:, None])) ** 2).sum(axis=1))
+    claim = Credits(np.full(4, 100.0), np.full(4, 100.0))
+    names = NAMES[: len(measured)]
+    tests = {n: Experiment(100 * m, 100 * e) for n, m, e in zip(names, measured, error, strict=True)}
+    found = calibrate(claim, NAMES, tests, prior)
+    miss = found.credits.conversions[:3] / 100 - expected
+    assert (np.abs(miss) < 4 * noise + 0.005 * expected).all()
+    assert found.credits.conversions.sum() == pytest.approx(400.0)
+    assert (found.credits.conversions[:3] > 0).all()
+
+
+def test_precise_experiments_are_believed_whatever_the_prior():
+    tests = {"search": Experiment(20.0, 1e-6), "social": Experiment(40.0, 1e-6)}
+    found = calibrate(CLAIMED, NAMES, tests, Prior())
+    np.testing.assert_allclose(found.credits.conversions[:2], [20.0, 40.0], atol=1e-6)
+    assert found.conversions_se[0] == pytest.approx(0.0, abs=1e-4)
+    assert 30.0 * 0.2 < found.credits.conversions[2] < 30.0 * 0.8
+    assert found.conversions_se[2] > 5
+
+
+def test_experiments_that_find_nothing_leave_positive_shares_near_the_claims():
+    """Without the prior the same tests give credits of either sign, and shares that mean nothing."""
+    tests = {
+        name: Experiment(share * claim, 0.05 * claim)
+        for name, share, claim in zip(NAMES, (0.02, -0.03, 0.01), CLAIMED.conversions, strict=False)
+    }
+    found = calibrate(CLAIMED, NAMES, tests, Prior()).credits.conversions[:3]
+    assert (found > 0).all() and found.sum() < 0.1 * CLAIMED.conversions.sum()
+    np.testing.assert_allclose(found / found.sum(), CLAIMED.conversions[:3] / 180.0, atol=0.05)
+    assert (calibrate(CLAIMED, NAMES, tests).credits.conversions[:3] < 0.01).any()
+
+
+@pytest.mark.statistical
+def test_factors_drawn_from_the_prior_lie_where_the_posterior_says():
+    """Means are unbiased, and squared errors are what the standard errors say, over draws of the prior."""
+    rng = np.random.default_rng(11)
+    prior, miss, variance = Prior(spread=0.8), [], []
+    for _ in range(400):
+        common = np.log(prior.median) + prior.spread * rng.normal()
+        factor = np.exp(common + prior.scatter * abs(rng.normal()) * rng.normal(size=3))
+        error = rng.uniform(0.02, 0.3, 3)
+        tests = {
+            name: Experiment(claim * (f + e * rng.normal()), claim * e)
+            for name, claim, f, e in zip(NAMES, CLAIMED.conversions, factor, error, strict=False)
+        }
+        found = calibrate(CLAIMED, NAMES, tests, prior)
+        miss.append(found.credits.conversions[:3] / CLAIMED.conversions[:3] - factor)
+        variance.append((found.conversions_se[:3] / CLAIMED.conversions[:3]) ** 2)
+    z = np.mean(miss) / (np.std(miss) / np.sqrt(np.size(miss)))
+    assert abs(z) < 4
+    assert np.mean(np.square(miss)) / np.mean(variance) == pytest.approx(1.0, abs=0.2)
+
+
+@pytest.mark.parametrize("name", ["median", "spread", "scatter"])
+def test_a_prior_of_nothing_is_refused(name):
+    with pytest.raises(BadInput, match=name):
+        Prior(**{name: 0.0})
 
 
 def test_experiments_that_make_no_sense_are_refused():

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from gaelp.core.errors import BadInput
 from gaelp.core.words import PAID_CHANNELS
 from gaelp.journeys.table import JourneyTable
-from gaelp.measurement.attribution.calibrated import Experiment, calibrate
+from gaelp.measurement.attribution.calibrated import Experiment, Prior, calibrate
 from gaelp.measurement.attribution.credits import Counts, Credits, Settings, Unanswerable
 from gaelp.measurement.attribution.models import MODELS
 from gaelp.platforms.lift import LiftReport, lift_of
@@ -257,7 +257,7 @@ def _distances(
     }
     if tests:
         claimed = Credits(np.append(claims, 0.0), np.zeros(len(NAMES) + 1))
-        credits[CALIBRATED] = calibrate(claimed, NAMES, tests).credits.conversions[:-1]
+        credits[CALIBRATED] = calibrate(claimed, NAMES, tests, Prior()).credits.conversions[:-1]
     return {
         name: (credit, shares_distance(credit, truth), counts_distance(credit, truth))
         for name, credit in credits.items()

@@ -17,7 +17,10 @@ from gaelp.market.state import RING, Population
 UNAWARE, AWARE, CONSIDERING, INTENT, CONVERTED, LOST = (int(stage) for stage in Stage)
 NEVER = -1_000_000
 _CALENDAR, _NEED, _TRIGGER, _STEP, _CHURN = range(5)
-_SEGMENT, _STAY, _AWARE, _DEVICES, _LOGIN, _ACTIVITY, _REGION, _AFFINITY, _PRICE, _PERSONAL = range(32, 42)
+# Purposes of a person's own draws: no two may be the same number (tests/market/test_people.py).
+_SEGMENT, _STAY, _AWARE, _LOGIN, _ACTIVITY, _REGION, _AFFINITY, _PRICE, _PERSONAL = range(32, 41)
+_DEVICE = 48
+"""Purpose of owning device 0 and of consent on it; device d is `_DEVICE + d`."""
 TASTE = 64
 """Purpose of a person's taste for brand 0; brand b is `TASTE + b`."""
 _DAY_KEY = 1 << 28
@@ -50,7 +53,7 @@ def enter(r, p, person, day):
     p.stage = AWARE if uniform(key, _AWARE) < r.entrant_aware else UNAWARE
     devices = 0
     for d in range(3):
-        word = bits(key, _DEVICES + 16 * (d + 1))
+        word = bits(key, _DEVICE + d)
         if level(word, 0) < 1024.0 * r.device_owners[d]:
             devices |= 1 << d
         if level(word, 1) < 1024.0 * r.consent_share[d]:
