@@ -33,6 +33,21 @@ def test_each_line_has_its_factor_of_one_level():
     assert (proposed.bid_usd[:, EMAIL_LINE] == brief().reference_price_usd[EMAIL_LINE]).all()
 
 
+def test_each_line_shows_its_landing_page():
+    proposed = started(landing={"social_engaged_mobile": 2}).act(view())
+    names = [line.name for line in LINES]
+    assert proposed.landing[0].tolist() == [2 if name == "social_engaged_mobile" else 0 for name in names]
+
+
+def test_the_level_aims_at_its_share_of_the_budget():
+    all_of_it, half = started(), started(spend_share=0.5)
+    for hour in range(3):
+        more = all_of_it.act(view(hour, spend=1.0)).target_cpa_usd
+        less = half.act(view(hour, spend=1.0)).target_cpa_usd
+    assert (less[:, 0] < more[:, 0]).all()
+    assert (half.act(view(3)).daily_budget_usd == brief().daily_budget_usd).all()
+
+
 def test_the_level_rises_while_spend_is_behind_its_plan_and_falls_while_it_is_ahead():
     behind, ahead = started(), started()
     for hour in range(5):

@@ -1,6 +1,7 @@
 """Bad input: one line that names value, allowed range and remedy, exit code 2, nothing half-written."""
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,32 @@ def test_a_folder_with_anything_else_in_it_is_refused_before_the_work(
         ran = gaelp(*command, "--market", market_file, "--out", tmp_path)
         assert ran.code == 2 and "nothing was overwritten" in ran.err
     assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize(
+    ("words", "called"),
+    [
+        (["simulate"], "gaelp.worlds.simulate.run_simulation"),
+        (["evaluate", "pacing"], "gaelp.evaluation.judge.judge_families"),
+        (["replicate", "power"], "gaelp.evaluation.replications.findings.replicate"),
+    ],
+)
+def test_an_interrupt_is_one_line_and_leaves_no_half_a_run(
+    gaelp: Gaelp,
+    market_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    called: str,
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        signal.raise_signal(signal.SIGINT)  # what Ctrl-C sends
+
+    monkeypatch.setattr(called, interrupted)
+    ran = gaelp(*words, "--market", market_file, "--out", tmp_path / "run")
+    assert (ran.code, ran.out) == (130, "")
+    assert ran.err.splitlines()[-1] == "error: interrupted" and "Traceback" not in ran.err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_failure_at_work_leaves_no_half_a_run(

@@ -91,6 +91,21 @@ def test_what_cannot_be_read_is_told(file, change, problem):
         call(file(HEADER.replace(*change), text), "--truth", "who")
 
 
+@pytest.mark.parametrize(
+    "far", ["0001-01-01T00:00:00", "0829-03-15", "3110-10-19", "9999-12-31T23:59:59+00:00"]
+)
+def test_a_time_out_of_reach_is_told_with_its_line_and_the_range(file, far):
+    lines = [*LINES[:4], LINES[4].replace("2025-03-04T21:00:00", far), *LINES[5:]]
+    with pytest.raises(BadInput, match=r"`time in line 6` was .*; must be from 0829-03-17 to 3110-10-17"):
+        call(file(lines=lines))
+
+
+@pytest.mark.parametrize("near", ["0829-03-17", "3110-10-17T23:59:59"])
+def test_the_range_of_times_is_the_one_told(file, near):
+    line = LINES[4].replace("2025-03-04T21:00:00", near)
+    assert json.loads(call(file(lines=[line]), "--json").stdout)["events"] == 1
+
+
 def test_files_without_events_or_cookies_are_refused(file):
     with pytest.raises(BadInput, match="at least one event"):
         call(file("time,cookie\n", []))

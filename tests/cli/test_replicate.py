@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from gaelp.worlds.registry import POLICIES
+
 from .conftest import Gaelp
 
 SMALL = ("--worlds", "2", "--users", "1000", "--days", "3", "--runoff-days", "2")
@@ -68,6 +70,14 @@ CASES = {
     "no days": (["power", "--days", "0"], "`days` was 0"),
     "a run-off before the end": (["power", "--runoff-days", "-1"], "`runoff_days` was -1"),
     "an unknown policy": (["power", "--policy", "pacng"], "Did you mean 'pacing'?"),
+    "a yardstick misspelt": (
+        ["power", "--policy", "oracle"],
+        f"known: {', '.join(sorted(POLICIES))}. Choose one",
+    ),
+    "a checkpoint that is not there": (
+        ["power", "--policy", "runs/none/x.json"],
+        f"or name one of {', '.join(sorted(POLICIES))}.",
+    ),
     "a yardstick": (["power", "--policy", "line_oracle"], "must be one that could be flown"),
     "no market": (["power", "--market", "none.toml"], "must be a readable market file"),
     "an unknown executor": (["power", "--executor", "threads"], "known: inline, processes, ray"),

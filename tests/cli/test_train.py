@@ -41,6 +41,8 @@ def test_a_trained_checkpoint_can_be_flown_and_resumed(
         (["--agent", "baselines", "--epochs", "1"], "`epochs` was 1; is not for baselines"),
         (["--agent", "baselines", "--minutes", "1"], "`minutes` was 1.0; is not for baselines"),
         (["--agent", "baselines", "--out", "runs/x"], "`out` was 'runs/x'; is not for baselines"),
+        (["--agent", "controller", "--epochs", "1"], "`epochs` was 1; is not for controller"),
+        (["--agent", "controller", "--resume"], "`resume` was True; is not for controller"),
         (["--agent", "baselines", "--resume"], "`resume` was True; is not for baselines"),
     ],
 )

@@ -15,6 +15,7 @@ from gaelp.evaluation.geo_truth import (
     readings,
     run_holdouts,
 )
+from gaelp.evaluation.task_flights import Task
 from gaelp.market.file import MarketFile, load
 from gaelp.market.state import GEO_SPEND
 from gaelp.worlds.executors import InlineExecutor
@@ -32,7 +33,7 @@ def file() -> MarketFile:
 
 @pytest.fixture(scope="module")
 def flown(file: MarketFile) -> FlownHoldout:
-    return fly_holdout(plain_worlds(file, 2, 0), tuned_for(file).pacing, TERMS)
+    return fly_holdout(Task(plain_worlds(file, 2, 0), tuned_for(file).pacing, TERMS))
 
 
 def spend(table: Any, days: slice) -> Any:

@@ -10,13 +10,14 @@ import pytest
 from gaelp.core.errors import BadInput
 from gaelp.core.words import LINES, PAID_CHANNELS, Channel, Query
 from gaelp.evaluation.intervals import Interval
-from gaelp.evaluation.judge import Terms
 from gaelp.evaluation.replications import brand_search, observational, power, upstream
 from gaelp.evaluation.replications.answer import Answer, ends
 from gaelp.evaluation.replications.findings import FINDINGS, hours, replicate
-from gaelp.evaluation.replications.flights import OWN_BRAND, Task, bought, fly_task, lines_of, lives
+from gaelp.evaluation.replications.flights import OWN_BRAND, bought, fly_tested, lines_of, lives
 from gaelp.evaluation.replications.page import render
+from gaelp.evaluation.replications.power_tests import estimates
 from gaelp.evaluation.suites import NamedPolicy
+from gaelp.evaluation.task_flights import Task, Terms, fly_task
 from gaelp.market.file import MarketFile, load
 from gaelp.market.state import CLICKS, IMPRESSIONS, SPEND
 from gaelp.platforms.lift import lift_of
@@ -41,7 +42,7 @@ def task(file: MarketFile) -> Task:
 @pytest.fixture(scope="module")
 def tested(task: Task) -> Any:
     """A flight with lift tests and its events."""
-    return fly_task(task, lambda _: None, holdout=0.5, events=True)
+    return fly_tested(task, lambda _: None, holdout=0.5, events=True)
 
 
 @pytest.fixture(scope="module")
@@ -245,7 +246,7 @@ def test_position_credits_are_of_conversions_that_the_account_saw(task: Task) ->
 
 def test_the_tests_of_power_are_the_platforms(sums: dict[str, Any]) -> None:
     found = sums["power"]
-    told, square = power.estimates(found, "social")
+    told, square = estimates(found, "social")
     for w in range(2):
         people, sales = (
             np.array([found[f"social_{arm}_{what}"][w] for arm in ("shown", "held")])
@@ -266,7 +267,7 @@ def made_up_tests(rng: np.random.Generator, worlds: int, rate: float, effect: fl
         found[f"{name}_held_sales"] = on * rng.poisson(5_000 * rate, worlds)
         found[f"{name}_caused"] = np.full(worlds, on * 5_000 * effect)
         found[f"{name}_spend_usd"] = np.full(worlds, on * 600.0)
-    told, square = power.estimates(found, "social")
+    told, square = estimates(found, "social")
     account = {
         "told": told,
         "square": square,

@@ -90,6 +90,38 @@ def test_a_checkpoint_without_the_state_of_its_search_cannot_be_resumed(tmp_path
         train(file, tuned=Tuned(), epochs=1, minutes=None, out=tmp_path, resume=True, **TINY)
 
 
+@pytest.fixture(scope="module")
+def resumable(tmp_path_factory):
+    """A checkpoint that could be resumed, as JSON."""
+    where = tmp_path_factory.mktemp("resumable")
+    train(load(MARKET), tuned=Tuned(), epochs=2, minutes=None, seed=4, out=where, **TINY)
+    return json.loads((where / "checkpoint.json").read_text())
+
+
+NONE, NAN, HUGE = None, float("nan"), 10**400
+PCG64 = np.random.PCG64(1).state
+DAMAGE = {
+    "mean": (*(NONE, "0", 0.0, [0.0] * 10, [0.0] * 12, [0.0] * 10 + ["0"], [0.0] * 10 + [True]),
+             *([0.0] * 10 + [each] for each in (NAN, NONE, HUGE)), {"0": 0.0}),
+    "sigma": (NONE, [0.7] * 10, [0.7] * 10 + [NAN], [0.7] * 10 + [-0.1], [0.7] * 10 + [0.0]),
+    "epochs": (NONE, "2", 2.0, 0, -2, True),
+    "history": (NONE, {}, [], [1, 2], [{"epoch": 1}], [{"epoch": 2}, {"epoch": 1}],
+                [{"epoch": 1}, {"epoch": 2, "best_usd": "5"}], [{"epoch": 1}, {"epoch": 2, "best_usd": NAN}]),
+    "generator": (NONE, {}, [], "PCG64", {**PCG64, "bit_generator": "MT19937"}, {**PCG64, "state": {}},
+                  {**PCG64, "state": {"state": -1, "inc": 3}}, {**PCG64, "state": {"state": 1.5, "inc": 3}},
+                  {**PCG64, "state": {"state": 2**128, "inc": 3}}, {**PCG64, "uinteger": "0"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name in DAMAGE for value in DAMAGE[name]])
+def test_a_damaged_checkpoint_is_refused_by_what_is_damaged(resumable, tmp_path, name, value):
+    damaged = json.dumps(resumable | {name: value})
+    (tmp_path / "checkpoint.json").write_text(damaged)
+    with pytest.raises(BadInput, match=rf"checkpoint\.json: {name}. was .*; must .* without --resume"):
+        train(load(MARKET), tuned=Tuned(), epochs=3, minutes=None, out=tmp_path, resume=True, **TINY)
+    assert (tmp_path / "checkpoint.json").read_text() == damaged
+
+
 def test_training_refuses_test_worlds_and_a_resume_without_a_checkpoint(tmp_path):
     file = load(MARKET)
     with pytest.raises(HeldOutError, match="must be train or validation"):

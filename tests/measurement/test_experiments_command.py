@@ -1,5 +1,6 @@
 """`gaelp experiment` as people type it."""
 
+import csv
 import json
 
 import numpy as np
@@ -124,6 +125,34 @@ def test_a_geo_holdout_by_regions(experiment, folder):
     assert found["low"] < 2.0 < found["high"] and found["placebo_p"] < 0.01
     assert found["effect_low"] < 2.0 * 6 * 14 * 10 < found["effect_high"]
     assert "weight on sales before" in experiment("geo", folder / "geo.csv", *GEO, *WINDOWS, *by)
+
+
+def with_people(folder, change):
+    """The geo table with other figures of people."""
+    with (folder / "geo.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    with (folder / "people.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(row | {"people": change(row)} for row in rows)
+    return folder / "people.csv"
+
+
+def test_a_geo_holdout_knows_no_unit_of_people(experiment, folder):
+    by = (*GEO, *WINDOWS, "--by", "regions", "--population", "people", "--json")
+    usual = experiment("geo", folder / "geo.csv", *by)
+    found = experiment("geo", with_people(folder, lambda row: 4.0**-498 * float(row["people"])), *by)
+    assert found == usual  # a power of 4, so not even the last digit of a root differs
+
+
+@pytest.mark.parametrize(
+    ("few", "says"),
+    [(0, "`population` was 'g3'; must have people"), (1e-300, "must be at least 1e-09 of the")],
+)
+def test_a_region_of_nobody_is_refused(experiment, folder, few, says):
+    table = with_people(folder, lambda row: few if row["geo"] == "g3" else row["people"])
+    with pytest.raises(BadInput, match=says):
+        experiment("geo", table, *GEO, *WINDOWS, "--by", "regions", "--population", "people")
 
 
 def test_days_that_do_not_tell_are_warned_of(experiment, folder):

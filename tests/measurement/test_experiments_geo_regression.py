@@ -75,6 +75,21 @@ def test_the_unit_of_people_does_not_matter() -> None:
     )
 
 
+@pytest.mark.parametrize("unit", [5e-324, 1e-310, 1e-300, 3e-150, 1e-9, 7.0, 1e100, 1e300])
+def test_no_unit_of_people_is_too_small_or_too_large(unit: float) -> None:
+    before, during, _ = sales(2, 1.1, 0.1)
+    whole = np.round(1e6 * PEOPLE)  # so that the smallest of units can still tell regions apart
+    found, usual = (region_lift(before, during, people, DARK) for people in (unit * whole, whole))
+    assert found == pytest.approx(usual, rel=1e-5)
+    deals = np.stack([DARK, ~DARK, np.roll(DARK, 1)])
+    for here, there in zip(
+        over_regions(deals, before, during, unit * whole),
+        over_regions(deals, before, during, whole),
+        strict=True,
+    ):
+        assert here == pytest.approx(there, rel=1e-5)
+
+
 def test_nothing_sold_before_is_no_trouble_and_nothing_sold_in_the_test_is_refused() -> None:
     nothing, some = np.zeros(40), sales(3, 1.0, 0.0)[1]
     found = region_lift(nothing, some, PEOPLE, DARK)
@@ -87,6 +102,8 @@ def test_nothing_sold_before_is_no_trouble_and_nothing_sold_in_the_test_is_refus
     ("changed", "said"),
     [
         ({"people": np.zeros(40)}, "people"),
+        ({"people": np.append(PEOPLE[:39], 0.0)}, "must be above 0"),
+        ({"people": np.append(PEOPLE[:39], 1e-300)}, "must be at least 1e-09 of the largest region's 1"),
         ({"treated": np.arange(40) < 3}, "treated"),
         ({"before": np.ones(39)}, "shapes"),
         ({"level": 1.0}, "level"),

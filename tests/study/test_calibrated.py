@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from gaelp.agents.baselines import FixedPolicy
-from gaelp.evaluation.attribution_flights import Terms, gather, lift_tests
+from gaelp.evaluation.attribution_flights import gather, lift_tests
 from gaelp.evaluation.attribution_scores import CALIBRATED, LAST_CLICK, NAMES, score
+from gaelp.evaluation.task_flights import Terms
 from gaelp.market.file import load
 from gaelp.platforms.lift import told
 from gaelp.worlds.executors import make_executor

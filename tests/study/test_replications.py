@@ -6,9 +6,9 @@ Run with `pytest -s -m study tests/study/test_replications.py`; about three minu
 import pytest
 
 from gaelp.core.words import PAID_CHANNELS
-from gaelp.evaluation.judge import Terms
 from gaelp.evaluation.replications.findings import FINDINGS, replicate
 from gaelp.evaluation.suites import NamedPolicy
+from gaelp.evaluation.task_flights import Terms
 from gaelp.market.file import load
 from gaelp.worlds.executors import make_executor
 from gaelp.worlds.splits import split_worlds

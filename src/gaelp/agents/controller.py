@@ -2,8 +2,9 @@
 
 The platform's own bidder sees more of a person than an account does, so a target for it buys better people
 than a bid by hand. What one target cannot say is which channels cause sales and which only collect them: that
-is what the factors by line are for, learnt on training worlds. The level is a dual pacer's, hour by hour, or
-as often as a control profile lets it through.
+is what the factors by line are for, learnt on training worlds, and so is each line's landing page. The level
+is a dual pacer's, hour by hour, or as often as a control profile lets it through. It aims at a part of the
+budget: the last dollars of a day are the dearest.
 """
 
 from collections.abc import Mapping
@@ -33,12 +34,16 @@ class ControllerPolicy:
         target_usd: attributed cost per conversion asked for of a line whose factor is 1, at level 1.
         settings: of the pacer that moves the level; its cost limit is not used.
         line_multiplier: factor on the target per line name, 1 where not named.
+        landing: landing page per line name, the home page where not named.
+        spend_share: part of the daily budget that the level aims to spend.
         factor: (n_worlds, n_lines) factors per world instead, for a search that tries many at once.
     """
 
     target_usd: float
     settings: PacingSettings
     line_multiplier: Mapping[str, float] = field(default_factory=dict)
+    landing: Mapping[str, int] = field(default_factory=dict)
+    spend_share: float = 1.0
     name: str = "controller"
     factor: Floats | None = None
     _brief: Brief | None = field(default=None, repr=False)
@@ -49,7 +54,9 @@ class ControllerPolicy:
         if factor is None:
             factor = np.array([[self.line_multiplier.get(line.name, 1.0) for line in LINES]])
         self._target = self.target_usd * factor
-        self._pacer = DualPacer(self.settings, brief.traffic, brief.daily_budget_usd, np.inf)
+        self._landing = np.array([self.landing.get(line.name, 0) for line in LINES])
+        aim = self.spend_share * brief.daily_budget_usd
+        self._pacer = DualPacer(self.settings, brief.traffic, aim, np.inf)
         self._brief = brief
 
     def act(self, view: View) -> ProposedControls:
@@ -63,4 +70,5 @@ class ControllerPolicy:
             level[:, None] * self._target, HIGHEST_TARGET * brief.cac_target_usd
         )
         proposed.target_cpa_usd[:, EMAIL_LINE] = 0.0
+        proposed.landing[:] = self._landing
         return proposed

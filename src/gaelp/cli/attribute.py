@@ -115,7 +115,7 @@ def _score(
     """Rank models against the truth of a run, whose worlds are lived again."""
     from gaelp.cli.console import find_market
     from gaelp.core.errors import BadInput, MismatchError
-    from gaelp.evaluation.attribution_flights import score_run, world_hours
+    from gaelp.evaluation.attribution_flights import score_hours, score_run
     from gaelp.market.file import load
     from gaelp.worlds.runs import CONFIG, RESULT, read_json
 
@@ -129,7 +129,7 @@ def _score(
     if market.sha256 != config["market_sha256"]:
         remedy = "Restore the market file, or simulate the run again."
         raise MismatchError("market", market.sha256[:12], f"must be {config['market_sha256'][:12]}", remedy)
-    with progress("living it again", world_hours(config["settings"]), quiet=as_json) as tick:
+    with progress("living it again", score_hours(config["settings"]), quiet=as_json) as tick:
         scores = score_run(
             market,
             config["settings"],

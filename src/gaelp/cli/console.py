@@ -27,6 +27,10 @@ BudgetOption = Annotated[
     typer.Option(help="USD a day for each simulated panel.", show_default="the market's, per person"),
 ]
 RunoffOption = Annotated[int, typer.Option(help="Days after the campaign in which sales still count.")]
+ExecutorOption = Annotated[str, typer.Option(help="inline, processes or ray; the figures are the same.")]
+WorkersOption = Annotated[
+    int | None, typer.Option(help="Processes or Ray workers.", show_default="one per core")
+]
 
 
 def find_market(name: str) -> Path:

@@ -11,12 +11,14 @@ from gaelp.cli.console import (
     DEFAULT_MARKET,
     BudgetOption,
     DaysOption,
+    ExecutorOption,
     JsonOption,
     MarketOption,
     OutOption,
     RunoffOption,
     SeedOption,
     UsersOption,
+    WorkersOption,
     find_market,
     out,
     print_json,
@@ -46,12 +48,8 @@ def evaluate_command(
     seed: SeedOption = 0,
     runoff_days: RunoffOption = 60,
     folder: OutOption = None,
-    executor: Annotated[
-        str, typer.Option(help="inline, processes or ray; the figures are the same.")
-    ] = "inline",
-    workers: Annotated[
-        int | None, typer.Option(help="Processes or Ray workers.", show_default="one per core")
-    ] = None,
+    executor: ExecutorOption = "inline",
+    workers: WorkersOption = None,
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Live every warm-up instead of keeping the worlds after it.")
     ] = False,

@@ -7,9 +7,11 @@ import typer
 
 from gaelp.cli.console import (
     DEFAULT_MARKET,
+    ExecutorOption,
     JsonOption,
     MarketOption,
     SeedOption,
+    WorkersOption,
     find_market,
     out,
     print_json,
@@ -19,8 +21,8 @@ from gaelp.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from gaelp.evaluation.judge import Terms
     from gaelp.evaluation.replications.answer import Answer
+    from gaelp.evaluation.task_flights import Terms
 
 ALL = "all"
 _FIRST_COLUMN, _COLUMN = 36, 20
@@ -50,12 +52,8 @@ def replicate_command(
         ),
     ] = None,
     seed: SeedOption = 0,
-    executor: Annotated[
-        str, typer.Option(help="inline, processes or ray; the figures are the same.")
-    ] = "inline",
-    workers: Annotated[
-        int | None, typer.Option(help="Processes or Ray workers.", show_default="one per core")
-    ] = None,
+    executor: ExecutorOption = "inline",
+    workers: WorkersOption = None,
     folder: Annotated[
         str | None,
         typer.Option(
@@ -78,6 +76,7 @@ def replicate_command(
     from gaelp.evaluation.suites import contender
     from gaelp.market.file import load
     from gaelp.worlds.executors import EXECUTORS, checked_workers, make_executor
+    from gaelp.worlds.registry import trained_lines
     from gaelp.worlds.runs import RESULT, RunConfig, refuse_unless_replaceable, run_folder, write_json
     from gaelp.worlds.simulate import compile_market
     from gaelp.worlds.splits import split_worlds
@@ -92,6 +91,7 @@ def replicate_command(
 
         raise BadInput("policy", policy, "must be one that could be flown", "Name a policy or a checkpoint.")
     file = load(find_market(market))
+    trained_lines(policy, file)  # its errors name what could be flown; a contender may be a yardstick too
     make = contender(policy, file)
     where = folder or f"runs/replicate-{finding}"
     refuse_unless_replaceable(where)
@@ -152,7 +152,7 @@ def _sizes(
 
 
 def _terms(size: Mapping[str, int], seed: int) -> "Terms":
-    from gaelp.evaluation.judge import Terms
+    from gaelp.evaluation.task_flights import Terms
     from gaelp.worlds.warmed import default_cache
 
     return Terms(
@@ -166,9 +166,8 @@ def _terms(size: Mapping[str, int], seed: int) -> "Terms":
 
 def _flown(size: Mapping[str, int], policy: str) -> str:
     return (
-        f"{policy} on {size['worlds']:,} validation worlds of {size['users']:,} people, {size['days']} "
-        "days and "
-        f"{size['runoff_days']} of run-off"
+        f"{policy} on {size['worlds']:,} validation worlds of {size['users']:,} people,"
+        f" {size['days']} days and {size['runoff_days']} of run-off"
     )
 
 

@@ -1,4 +1,4 @@
-"""`gaelp train`: learn the factors of `static_lines` or `controller`, or tune the baselines."""
+"""`gaelp train`: learn the factors of `static_lines`, train the `controller`, or tune the baselines."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +14,7 @@ from gaelp.cli.console import (
     SeedOption,
     find_market,
     print_json,
+    progress,
     say,
     show,
 )
@@ -25,11 +26,11 @@ def train_command(
         str,
         typer.Option(help="static_lines or controller; baselines tunes fixed, pacing, pid and target_cpa."),
     ] = "static_lines",
-    epochs: Annotated[int | None, typer.Option(help="Rounds of search.", min=1)] = None,
+    epochs: Annotated[int | None, typer.Option(help="Rounds of search of static_lines.", min=1)] = None,
     minutes: Annotated[
         float | None, typer.Option(help="Wall-clock minutes instead of epochs.", min=0.01)
     ] = None,
-    worlds: Annotated[int | None, typer.Option(help="Training worlds per round.")] = None,
+    worlds: Annotated[int | None, typer.Option(help="Training worlds, of static_lines per round.")] = None,
     users: Annotated[int | None, typer.Option(help="People per world.")] = None,
     days: DaysOption = 30,
     seed: SeedOption = 0,
@@ -40,11 +41,12 @@ def train_command(
 ) -> None:
     """Learn on training worlds; the worlds of other splits are out of reach.
 
-    Tuned baselines are written beside the market file; they know no epochs, minutes, --out or --resume.
+    Only the search of static_lines knows epochs, minutes and --resume. Tuned baselines are written beside the
+    market file; they know no --out.
     """
     from gaelp.core.errors import BadInput
     from gaelp.core.names import require_known
-    from gaelp.learning import lines, tuning
+    from gaelp.learning import controller, lines, tuning
     from gaelp.market.file import load
     from gaelp.worlds.registry import AGENTS
     from gaelp.worlds.simulate import check_sizes
@@ -52,12 +54,12 @@ def train_command(
 
     require_known("agent", agent, [*AGENTS, "baselines"])
     require_known("executor", executor, ["inline"])
-    baselines = agent == "baselines"
-    of_search = {"epochs": epochs, "minutes": minutes, "out": folder, "resume": resume or None}
-    for name, value in of_search.items():
-        if baselines and value is not None:
-            raise BadInput(name, value, "is not for baselines", f"Leave --{name} out.")
-    usual = tuning if baselines else lines
+    given = {"epochs": epochs, "minutes": minutes, "resume": resume or None, "out": folder}
+    unknown = {"baselines": list(given), "controller": list(given)[:3]}.get(agent, [])
+    for name in unknown:
+        if given[name] is not None:
+            raise BadInput(name, given[name], f"is not for {agent}", f"Leave --{name} out.")
+    usual = {"baselines": tuning, "controller": controller}.get(agent, lines)
     n_worlds = usual.N_WORLDS if worlds is None else worlds
     n_people = usual.N_PEOPLE if users is None else users
     check_sizes(worlds=n_worlds, users=n_people, days=days)
@@ -67,7 +69,7 @@ def train_command(
         if not as_json:
             say(text)
 
-    if baselines:
+    if agent == "baselines":
         tuned, evidence = tuning.tune(
             file, n_worlds=n_worlds, n_people=n_people, days=days, seed=seed, say=tell
         )
@@ -75,19 +77,34 @@ def train_command(
         result: dict[str, Any] = {"agent": agent, "written": str(path), "market_sha256": file.sha256}
         result |= evidence
         tell(f"written to {path}")
+    elif agent == "controller":
+        with progress("Training", controller.world_hours(n_worlds, days), quiet=as_json) as tick:
+            result = controller.train(
+                file,
+                tuned=tuned_for(file),
+                n_worlds=n_worlds,
+                n_people=n_people,
+                days=days,
+                seed=seed,
+                out=None if folder is None else Path(folder),
+                tick=tick,
+                report=lambda tried: tell(
+                    f"aim at {tried.spend_share:.0%} of the budget, step {tried.step:g}: profit "
+                    f"${tried.objective_usd:,.0f}, spent {tried.spent:.0%}"
+                ),
+            )
     else:
 
-        def report(progress: lines.Progress) -> None:
+        def report(done: lines.Progress) -> None:
             tell(
-                f"epoch {progress.epoch:3d}  {progress.seconds:6.0f} s  profit of the centre "
-                f"${progress.mean_usd:,.0f}, best ${progress.best_usd:,.0f}, "
-                f"without factors ${progress.plain_usd:,.0f}  "
-                f"CAC {show(progress.incremental_cac_usd, '$')}  spent {progress.spend_share:.0%}"
+                f"epoch {done.epoch:3d}  {done.seconds:6.0f} s  profit of the centre "
+                f"${done.mean_usd:,.0f}, best ${done.best_usd:,.0f}, "
+                f"without factors ${done.plain_usd:,.0f}  "
+                f"CAC {show(done.incremental_cac_usd, '$')}  spent {done.spend_share:.0%}"
             )
 
         result = lines.train(
             file,
-            agent=agent,
             tuned=tuned_for(file),
             epochs=epochs,
             minutes=1.0 if epochs is None and minutes is None else minutes,
@@ -103,4 +120,5 @@ def train_command(
         print_json(result)
         return
     for name, factor in result.get("line_multiplier", {}).items():
-        print(f"{name:34s} x{factor:.2f}")
+        page = result.get("landing", {}).get(name, 0)
+        print(f"{name:34s} x{factor:.2f}{f'  landing page {page}' if page else ''}")

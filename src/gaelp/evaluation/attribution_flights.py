@@ -4,18 +4,18 @@ Evidence of a world costs its flight and a twin for each channel, with every eve
 flight. Tests need many times the people, so they are flown by themselves.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gaelp.agents.policy import Policy
 from gaelp.core.errors import MismatchError
 from gaelp.core.units import MICROS_PER_USD
 from gaelp.core.words import CHANNEL_OF_LINE, PAID_CHANNELS, Channel, TouchKind
 from gaelp.evaluation.attribution_scores import Evidence, LiftTests, Score, pooled, score, tested_together
+from gaelp.evaluation.judge import Maker
+from gaelp.evaluation.task_flights import Task, Terms, fly_task, spread, world_hours
 from gaelp.journeys.events import journeys_of_events
 from gaelp.journeys.table import JourneyTable
 from gaelp.market.file import MarketFile
@@ -24,39 +24,18 @@ from gaelp.market.state import SPEND
 from gaelp.measurement.attribution.credits import Settings
 from gaelp.platforms.lift import lift_report
 from gaelp.platforms.reporting import Sight, seen_events
-from gaelp.worlds.executors import Executor, InlineExecutor
-from gaelp.worlds.flight import WARM_UP_DAYS, Flight, Tick, fly, make_market, run_off, warm_up
+from gaelp.worlds.executors import Executor
+from gaelp.worlds.flight import Flight, Tick
 from gaelp.worlds.registry import make_policy
 from gaelp.worlds.splits import plain_worlds
-from gaelp.worlds.twins import attributed_by_line, replay
-from gaelp.worlds.visible import event_rows
+from gaelp.worlds.twins import attributed_by_line
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Maker = Callable[[], Policy]
-"""Makes a fresh policy; picklable where an executor is to call it elsewhere."""
 
-_WORLDS_AT_ONCE = 8
-"""Their events, twins and snapshot are in memory together."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Terms:
-    """How an account is flown.
-
-    Attributes:
-        n_people: people per world. days, runoff_days: of the flight, and after it.
-        daily_budget_usd: per panel; None takes the market's budget a person.
-        holdout: share of people that each channel's lift test keeps from its ads; 0 for no tests.
-        seed: of policies that draw.
-    """
-
-    n_people: int
-    days: int = 30
-    runoff_days: int = 60
-    daily_budget_usd: float | None = None
-    holdout: float = 0.0
-    seed: int = 0
+TIMEOUT_DAYS = 30.0
+"""A journey ends after so long without an event."""
+_LIVES = 1 + len(PAID_CHANNELS)
 
 
 def lift_tests(
@@ -73,7 +52,8 @@ def lift_tests(
         worlds: of one market. make: a fresh policy. terms: with a holdout.
         executor: where to run; None is here. tick: told the world-hours done.
     """
-    return tested_together(_spread(_test, worlds, make, terms, executor, tick, lives=1))
+    hours = world_hours(terms.days, terms.runoff_days, 1)
+    return tested_together(spread(_test, worlds, make, terms, hours=hours, tick=tick, executor=executor))
 
 
 def gather(
@@ -84,96 +64,32 @@ def gather(
     executor: Executor | None = None,
     tick: Tick = lambda _: None,
 ) -> Evidence:
-    """Fly accounts with all their events kept, and a twin without each channel; see `lift_tests`."""
-    return pooled(_spread(_look, worlds, make, terms, executor, tick, lives=1 + len(PAID_CHANNELS)))
+    """Fly accounts with all their events kept, and a twin without each channel; see `lift_tests`.
 
-
-def _spread(
-    task: Callable[..., Any],
-    worlds: Sequence[World],
-    make: Maker,
-    terms: Terms,
-    executor: Executor | None,
-    tick: Tick,
-    lives: int,
-) -> list[Any]:
-    cut = [list(worlds[i : i + _WORLDS_AT_ONCE]) for i in range(0, len(worlds), _WORLDS_AT_ONCE)]
-    tasks = [(part, make, terms) for part in cut]
-    if executor is None or isinstance(executor, InlineExecutor):
-        return [task(each, tick) for each in tasks]
-    hours = 24 * (WARM_UP_DAYS + lives * (terms.days + terms.runoff_days))
-    return executor.map(task, tasks, done=lambda place: tick(hours * len(cut[place])))
-
-
-def _test(task: tuple[list[World], Maker, Terms], tick: Tick = lambda _: None) -> LiftTests:
-    worlds, make, terms = task
-    _, flight = _flown(make_market(worlds, terms.n_people), make, terms, tick, keep=False)
-    return tested_of(flight)
-
-
-def _look(task: tuple[list[World], Maker, Terms], tick: Tick = lambda _: None) -> Evidence:
-    worlds, make, terms = task
-    days = WARM_UP_DAYS + terms.days + terms.runoff_days
-    market = make_market(worlds, terms.n_people, event_rows=event_rows(terms.n_people, days))
-    snapshot, flight = _flown(market, make, terms, tick, keep=True)
-    assert snapshot is not None
-    return evidence_of(snapshot, flight, runoff_days=terms.runoff_days, tick=tick)
-
-
-def _flown(
-    market: Market, make: Maker, terms: Terms, tick: Tick, *, keep: bool
-) -> tuple[Market | None, Flight]:
-    """Warmed up, flown and run off; with the worlds as they were before, where a replay needs them."""
-    traffic = warm_up(market, tick=tick)
-    snapshot = market.copy() if keep else None
-    flight = fly(
-        market,
-        make(),
-        days=terms.days,
-        traffic=traffic,
-        daily_budget_usd=terms.daily_budget_usd,
-        seed=terms.seed,
-        holdout=terms.holdout,
-        tick=tick,
-        keep_bids=keep,
-    )
-    run_off(market, terms.runoff_days, tick)
-    return snapshot, flight
-
-
-def evidence_of(
-    snapshot: Market,
-    flight: Flight,
-    *,
-    runoff_days: int,
-    timeout_days: float = 30.0,
-    tick: Tick = lambda _: None,
-) -> Evidence:
-    """What the account saw of a flight, and, by a direct twin for each channel, what was true.
-
-    Sales are expected decisions, the chance of each before its draw: the same mean with less noise.
-
-    Args:
-        snapshot: worlds made with `event_rows`, before the flight.
-        flight: flown with `keep_bids`, and run off.
-        runoff_days: of the flight, and for its twins. timeout_days: ends a journey. tick: world-hours done.
+    What a channel caused is counted in expected decisions, the chance of each before its draw: the same mean
+    with less noise.
     """
-    market = flight.market
-    sales = market.books.expected[:, flight.seat, 0]
+    hours = world_hours(terms.days, terms.runoff_days, _LIVES)
+    return pooled(spread(_look, worlds, make, terms, hours=hours, tick=tick, executor=executor))
+
+
+def _test(task: Task[Terms], tick: Tick) -> LiftTests:
+    return _tested(fly_task(task, tick).flight)
+
+
+def _look(task: Task[Terms], tick: Tick) -> Evidence:
+    flown = fly_task(task, tick, events=True)
+    flight, market = flown.flight, flown.after
     truth = np.zeros((market.n_worlds, len(PAID_CHANNELS)))
     for channel in PAID_CHANNELS:
-        silent = CHANNEL_OF_LINE == int(channel)
-        twin = replay(
-            snapshot, flight, lines_off=silent, seat_off=flight.seat, runoff_days=runoff_days, tick=tick
-        )
-        truth[:, channel] = sales - twin.books.expected[:, flight.seat, 0]
-    table, world = seen_journeys(market, flight, timeout_days)
+        truth[:, channel] = flown.caused(flown.without(np.equal(CHANNEL_OF_LINE, int(channel)), tick))
+    table, world = seen_journeys(market, flight, TIMEOUT_DAYS)
     spend = flight.report[..., SPEND].sum(axis=1) / MICROS_PER_USD
-    tested = tested_of(flight) if flight.holdout > 0 else None
+    tested = _tested(flight) if flight.holdout > 0 else None
     return Evidence(table, world, truth, _claimed(flight), spend, tested)
 
 
-def tested_of(flight: Flight) -> LiftTests:
+def _tested(flight: Flight) -> LiftTests:
     """The lift tests of a flight that was flown with a holdout, and run off."""
     return LiftTests(lift_report(flight.market, seat=flight.seat, until=flight.market.hour), _claimed(flight))
 
@@ -258,8 +174,6 @@ def score_run(
     return score(found, models, options, n_bootstrap=n_bootstrap)
 
 
-def world_hours(settings: Mapping[str, Any]) -> int:
+def score_hours(settings: Mapping[str, Any]) -> int:
     """World-hours that `score_run` lives."""
-    lives = 1 + len(PAID_CHANNELS)
-    days = WARM_UP_DAYS + lives * (settings["days"] + settings["runoff_days"])
-    return int(24 * settings["worlds"] * days)
+    return int(settings["worlds"] * world_hours(settings["days"], settings["runoff_days"], _LIVES))

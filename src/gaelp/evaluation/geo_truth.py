@@ -2,12 +2,11 @@
 
 A holdout is flown as an account would fly it: in half of the regions ads go dark for some weeks, and two
 regressions (`measurement.experiments`: `geo_regression` over regions, `geo` over days) say what was lost. Its
-twin is the same world, flown by
-the same policy with the same draws and no holdout; what it sold beyond the holdout in the dark regions on the
-same days is the truth.
+twin is the same world, flown by the same policy with the same draws and no holdout; what it sold beyond the
+holdout in the dark regions on the same days is the truth.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,20 +17,18 @@ from gaelp.agents.policy import Policy
 from gaelp.core.errors import BadInput
 from gaelp.core.random import named_seed
 from gaelp.core.units import MICROS_PER_USD
+from gaelp.evaluation.judge import Maker
+from gaelp.evaluation.task_flights import Task, spread
 from gaelp.market.market import World
 from gaelp.market.state import GEO_SPEND
 from gaelp.measurement.experiments.geo import LEAST_PRE, Panel, Window, geo_lift
 from gaelp.measurement.experiments.geo_regression import region_lift
-from gaelp.worlds.executors import Executor, InlineExecutor
+from gaelp.worlds.executors import Executor
 from gaelp.worlds.flight import Tick, fly
 from gaelp.worlds.regions import REGION_NAMES, RegionDays, RegionRecorder
 from gaelp.worlds.warmed import WarmCache, warmed
 
 Floats = NDArray[np.float64]
-Maker = Callable[[], Policy]
-"""Makes a fresh policy; picklable where an executor is to call it elsewhere."""
-
-WORLDS_A_TASK = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,31 +108,23 @@ def run_holdouts(
 
     Args:
         worlds: of one market. make: a fresh policy. terms: of the holdout.
-        tick: told the world-hours done. executor: where to run, `WORLDS_A_TASK` worlds a task; None is here.
+        tick: told the world-hours done. executor: where to run; None is here.
 
     Returns:
         (n_worlds,) each, see `readings`.
     """
-    cut = [list(worlds[i : i + WORLDS_A_TASK]) for i in range(0, len(worlds), WORLDS_A_TASK)]
-    if executor is None or isinstance(executor, InlineExecutor):
-        parts = [readings(fly_holdout(part, make, terms, tick), terms.seed) for part in cut]
-    else:
-        lives = 24 * 2 * terms.days
-        parts = executor.map(
-            _task, [(part, make, terms) for part in cut], done=lambda place: tick(len(cut[place]) * lives)
-        )
+    hours = 24 * 2 * terms.days
+    parts = spread(_read, worlds, make, terms, hours=hours, tick=tick, executor=executor)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _task(task: tuple[list[World], Maker, Holdout]) -> dict[str, Floats]:
-    worlds, make, terms = task
-    return readings(fly_holdout(worlds, make, terms), terms.seed)
+def _read(task: Task[Holdout], tick: Tick) -> dict[str, Floats]:
+    return readings(fly_holdout(task, tick), task.terms.seed)
 
 
-def fly_holdout(
-    worlds: Sequence[World], make: Maker, terms: Holdout, tick: Tick = lambda _: None
-) -> FlownHoldout:
-    """Fly a holdout and its twin in one batch of worlds; see `run_holdouts`."""
+def fly_holdout(task: Task[Holdout], tick: Tick = lambda _: None) -> FlownHoldout:
+    """Fly a holdout and its twin in a task's worlds; see `run_holdouts`."""
+    worlds, terms = task.worlds, task.terms
     snapshot, traffic = warmed(worlds, terms.n_people, cache=terms.cache)
     size = np.diff(snapshot.rules["region_edge"], axis=1, prepend=0.0)
     seeds = [named_seed("geo holdout", terms.seed, world.seed) for world in worlds]
@@ -159,8 +148,8 @@ def fly_holdout(
         )
         return recorder.table()
 
-    held = flown(RegionHoldout(make(), dark, 24 * terms.pre_days, until, cost_share=cost))
-    return FlownHoldout(dark, held, flown(make()), terms.pre_days)
+    held = flown(RegionHoldout(task.policy(), dark, 24 * terms.pre_days, until, cost_share=cost))
+    return FlownHoldout(dark, held, flown(task.policy()), terms.pre_days)
 
 
 def readings(flown: FlownHoldout, seed: int = 0, level: float = 0.95) -> dict[str, Floats]:

@@ -24,6 +24,7 @@ from gaelp.evaluation.draws import keep_within
 from gaelp.evaluation.judge import WORLDS_A_GROUP
 from gaelp.evaluation.lift import noise_draws, price
 from gaelp.evaluation.moments import moments_of
+from gaelp.evaluation.worth import Valuer
 from gaelp.market.file import MarketFile, load
 from gaelp.market.market import Market
 from gaelp.market.state import SPEND, Rivals
@@ -173,7 +174,6 @@ class LineOracle:
 
     def measure(self, market: Market, tuned: Tuned, options: dict[str, Any]) -> Floats:
         """(n_worlds, n_lines) log multipliers; the market is not changed."""
-        moments = moments_of(market.rules)
         groups = self._groups(market.n_worlds)
         log_factor = np.zeros((market.n_worlds, N_LINES))
         kept: list[Floats] = []
@@ -183,7 +183,6 @@ class LineOracle:
                 other_luck(market, 60 + 60 * turn),
                 _paced(tuned, np.exp(log_factor), self.name, best_dress(market)),
                 options,
-                moments,
             )
             kept = []
             for group in groups:
@@ -211,9 +210,7 @@ class LineOracle:
     def _groups(self, n_worlds: int) -> list[slice]:
         return [slice(i, min(i + self.pool, n_worlds)) for i in range(0, n_worlds, self.pool)]
 
-    def _looks(
-        self, start: Market, policy: PacingPolicy, options: dict[str, Any], moments: NDArray[np.float32]
-    ) -> "_Looks":
+    def _looks(self, start: Market, policy: PacingPolicy, options: dict[str, Any]) -> "_Looks":
         """Fly and look at what auctions are worth."""
         shape = (2, start.n_worlds, N_LINES)
         total, count, shaded, meant = (
@@ -222,20 +219,14 @@ class LineOracle:
             np.zeros(shape[1:]),
             np.zeros(shape[1:]),
         )
-        dress = best_dress(start)
-        cumulative = np.cumsum(dress.creative_weight, axis=-1)
-        scale = np.full(start.n_worlds, _TRIAL_MULTIPLIER)
-        noise, begun = noise_draws(), start.hour
+        valuer = Valuer(start, _TRIAL_MULTIPLIER, *best_dress(start))
+        begun = start.hour
 
         def look(_: int) -> None:
             hour = start.hour - begun
             if hour % _EVERY_HOURS or hour >= 24 * self.days:
                 return
-            found = start.opportunities()
-            starts = np.searchsorted(found["world"], np.arange(start.n_worlds + 1))
-            worth, bid = np.zeros(found.size), np.zeros(found.size)
-            price(start.rules, start.pop, start.rivals, found, starts, start.hour, scale, dress.landing,
-                  cumulative, moments, noise, False, worth, bid)  # fmt: skip
+            found, worth, bid = valuer.value()
             at = (found["world"], found["line"][:, 0])
             usd = worth * np.where(at[1] < SOCIAL_LINE, 1.0, 1000.0)
             half = hour // _EVERY_HOURS % 2

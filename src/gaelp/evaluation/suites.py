@@ -64,7 +64,7 @@ class NamedPolicy:
             raise BadInput("policy", self.name, allowed, "Leave the file alone while it is flown.")
         file = load(self.market)
         if self.trained is not None:
-            return tuned_for(file).lines(self.trained.agent, dict(self.trained.multiplier))
+            return self.trained.policy(tuned_for(file))
         return make_policy(self.name, file, others=REFERENCES)()
 
 

@@ -1,13 +1,13 @@
-"""`static_lines` and `controller`: the smallest honest learners.
+"""`static_lines`: the smallest honest learner, and a baseline that every other one has to beat.
 
-One factor per line, found by the cross-entropy method on training worlds and kept fixed in flight: on the
-bids of dual pacing, or on the targets that the platform's own bidder pursues. The search moves one number
-per price group (a line without its device) and one tilt between devices: eleven numbers, in logs.
+One factor per line on the bids of dual pacing, found by the cross-entropy method on training worlds and kept
+fixed in flight. The search moves one number per price group (a line without its device) and one tilt between
+devices: eleven numbers, in logs.
 """
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,21 +17,22 @@ from numpy.typing import NDArray
 
 from gaelp.core.errors import BadInput, MismatchError
 from gaelp.core.files import write_text_atomic
-from gaelp.core.names import require_known
 from gaelp.core.words import EMAIL_LINE, LINES, N_LINES, Device
 from gaelp.learning.cem import Round, cross_entropy
 from gaelp.learning.practice import Practice, Scores
 from gaelp.market.file import MarketFile
 from gaelp.worlds.flight import Tick
-from gaelp.worlds.registry import AGENTS, CHECKPOINT, checkpoint, read_checkpoint, write_checkpoint
+from gaelp.worlds.registry import CHECKPOINT, checkpoint, read_checkpoint, write_checkpoint
 from gaelp.worlds.runs import read_json
 from gaelp.worlds.tuned import Tuned
 
 Floats = NDArray[np.float64]
+AGENT = "static_lines"
 N_GROUPS = EMAIL_LINE // 2
 N_NUMBERS = N_GROUPS + 1
 N_WORLDS, N_PEOPLE, N_TRIES = 4, 5_000, 24
 """New training worlds of a round, their people, and the settings tried on each of them."""
+_LARGEST = 1e300
 _STATE = ("mean", "sigma", "generator", "epochs", "history")
 
 
@@ -73,7 +74,6 @@ class Progress:
 def train(
     file: MarketFile,
     *,
-    agent: str = "static_lines",
     tuned: Tuned,
     epochs: int | None,
     minutes: float | None,
@@ -98,7 +98,6 @@ def train(
         BadInput: neither or both of `epochs` and `minutes`, or a resume with nothing to go on from.
         MismatchError: the checkpoint to resume was trained on another market, or is another agent's.
     """
-    require_known("agent", agent, AGENTS)
     if (epochs is None) == (minutes is None):
         raise BadInput("epochs", epochs, "give either epochs or minutes", "For a first try: --minutes 1.")
     if minutes is not None and not 0.0 < minutes < np.inf:  # NaN would never end
@@ -106,13 +105,13 @@ def train(
     if n_tries < 6:
         raise BadInput("tries", n_tries, "must be at least 6", "Use 24.")
     if out is not None and not resume:
-        _refuse_unless_ours(out, agent)
+        _refuse_unless_ours(out)
     began = time.perf_counter()
     mean, sigma, first = np.zeros(N_NUMBERS), np.full(N_NUMBERS, 0.7), 0
     generator = np.random.default_rng(7919 * seed)
     history: list[dict[str, float | None]] = []
     if resume:
-        state = _saved(out, file, agent)
+        state = _saved(out, file)
         mean, sigma = np.array(state["mean"]), np.array(state["sigma"])
         first, history = state["epochs"], state["history"]
         generator.bit_generator.state = state["generator"]
@@ -133,7 +132,7 @@ def train(
         numbers = np.concatenate([tries, np.zeros((1, N_NUMBERS))])  # the plain policy flies along
         factors = np.repeat(line_factors(numbers), n_worlds, axis=0)
         scores, _ = practice.try_out(
-            lambda _: replace(tuned.lines(agent, {}), factor=factors),
+            lambda _: replace(tuned.pacing(), factor=factors),
             len(numbers),
             tick,
         )
@@ -165,7 +164,7 @@ def train(
         }
         if out is not None:
             write_text_atomic(out / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in history))
-            write_checkpoint(out / CHECKPOINT, file, last["multiplier"], last["training"], agent=agent)
+            write_checkpoint(out / CHECKPOINT, file, last["multiplier"], last["training"])
         if epochs is not None:
             return first + done >= epochs
         assert minutes is not None
@@ -181,32 +180,73 @@ def train(
         generator=generator,
         stop=stop,
     )
-    return checkpoint(file, last["multiplier"], last["training"], agent=agent)
+    return checkpoint(file, last["multiplier"], last["training"])
 
 
 def _ratio(spend_usd: float, decisions: float) -> float | None:
     return float(spend_usd / decisions) if decisions > 0 else None
 
 
-def _refuse_unless_ours(out: Path, agent: str) -> None:
+def _refuse_unless_ours(out: Path) -> None:
     """Refuse a place that is no folder, or that holds what another agent learnt."""
     if out.exists() and not out.is_dir():
         raise BadInput("out", str(out), "must be a folder", "Name a folder to keep the run in.")
     path = out / CHECKPOINT
-    if path.is_file() and read_json(path).get("agent") != agent:
-        raise BadInput("out", str(out), f"holds what another agent than {agent} learnt", "Name another.")
+    if path.is_file() and read_json(path).get("agent") != AGENT:
+        raise BadInput("out", str(out), f"holds what another agent than {AGENT} learnt", "Name another.")
 
 
-def _saved(out: Path | None, file: MarketFile, agent: str) -> dict[str, Any]:
+def _saved(out: Path | None, file: MarketFile) -> dict[str, Any]:
     path = None if out is None else out / CHECKPOINT
     if path is None or not path.is_file():
         raise BadInput("resume", str(path), "needs a checkpoint", "Name the run's folder with --out.")
     state = read_checkpoint(path, file)
-    if state["agent"] != agent:
-        remedy = f"Go on with --agent {state['agent']}, or name another folder."
-        raise MismatchError("checkpoint", f"{path} of {state['agent']}", f"must be of {agent}", remedy)
+    if state["agent"] != AGENT:
+        remedy = "Train it from the beginning, or name another folder."
+        raise MismatchError("checkpoint", f"{path} of {state['agent']}", f"must be of {AGENT}", remedy)
+    remedy = "Train it from the beginning, without --resume."
     missing = [name for name in _STATE if name not in state]
     if missing:
-        allowed = f"must also have {', '.join(missing)}"
-        raise BadInput("resume", str(path), allowed, "Train it from the beginning, without --resume.")
+        raise BadInput("resume", str(path), f"must also have {', '.join(missing)}", remedy)
+    for name, (good, allowed) in _of_a_search(state).items():
+        if not good:
+            raise BadInput(f"{path}: {name}", state[name], allowed, remedy)
     return state
+
+
+def _of_a_search(state: Mapping[str, Any]) -> dict[str, tuple[bool, str]]:
+    """Whether each part of a search's state can be one, and what it must be."""
+    mean, sigma, epochs, history = (state[name] for name in ("mean", "sigma", "epochs", "history"))
+    numbers = f"must be {N_NUMBERS} finite numbers"
+    counted = isinstance(epochs, int) and not isinstance(epochs, bool) and epochs > 0
+    rows = isinstance(history, list) and all(
+        isinstance(row, dict)
+        and row.get("epoch") == number
+        and all(value is None or _is_finite(value) for value in row.values())
+        for number, row in enumerate(history, 1)
+    )
+    return {
+        "mean": (_are_numbers(mean), numbers),
+        "sigma": (_are_numbers(sigma) and min(sigma) > 0, f"{numbers} above 0"),
+        "epochs": (counted, "must be a whole number above 0"),
+        "history": (rows and len(history) == epochs, "must hold a row of figures for each epoch"),
+        "generator": (_is_generator(state["generator"]), "must be the state of NumPy's PCG64"),
+    }
+
+
+def _is_finite(value: object) -> bool:
+    # not numpy's `isfinite`, which knows no whole numbers of hundreds of digits
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST
+
+
+def _are_numbers(values: object) -> bool:
+    return isinstance(values, list) and len(values) == N_NUMBERS and all(map(_is_finite, values))
+
+
+def _is_generator(state: Any) -> bool:
+    generator = np.random.PCG64()
+    try:
+        generator.state = state
+    except (TypeError, ValueError, KeyError, OverflowError, AttributeError):
+        return False
+    return bool(generator.state == state)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from gaelp.core.names import require_known
 from gaelp.core.words import LINES
 from gaelp.market.file import MarketFile
 from gaelp.worlds.runs import read_json, write_json
-from gaelp.worlds.tuned import tuned_for
+from gaelp.worlds.tuned import Tuned, tuned_for
 
 POLICIES = ("random", "fixed", "target_cpa", "pid", "pacing", "static_lines", "controller")
 AGENTS = ("static_lines", "controller")
@@ -22,6 +22,7 @@ AGENTS = ("static_lines", "controller")
 CHECKPOINT = "checkpoint.json"
 SAVED_MODEL = ".zip"
 _HIGHEST_MULTIPLIER = 1000.0
+N = TypeVar("N", int, float)
 
 
 def make_policy(name_or_path: str, file: MarketFile, *, others: Iterable[str] = ()) -> Callable[[], Policy]:
@@ -46,7 +47,7 @@ def make_policy(name_or_path: str, file: MarketFile, *, others: Iterable[str] = 
         return lambda: ActionPolicy(tuned.pacing(), new_actor, policy_label(name_or_path))
     trained = trained_lines(name_or_path, file, others=others)
     if trained is not None:
-        return lambda: tuned.lines(trained.agent, dict(trained.multiplier))
+        return lambda: trained.policy(tuned)
     untrained: dict[str, Callable[[], Policy]] = {
         "random": RandomPolicy,
         "fixed": tuned.fixed,
@@ -58,10 +59,23 @@ def make_policy(name_or_path: str, file: MarketFile, *, others: Iterable[str] = 
 
 
 class TrainedLines(NamedTuple):
-    """What a checkpoint holds: whose it is, and a factor for each line, sorted by name."""
+    """What a checkpoint holds: whose it is, and what it learnt, sorted by name; it can be hashed.
+
+    Attributes:
+        agent: one of `AGENTS`. multiplier: a factor for each line.
+        landing: the controller's landing page of each line. settings: of its level, see `Tuned.controller`.
+    """
 
     agent: str
     multiplier: tuple[tuple[str, float], ...]
+    landing: tuple[tuple[str, int], ...] = ()
+    settings: tuple[tuple[str, float], ...] = ()
+
+    def policy(self, tuned: Tuned) -> Policy:
+        """The policy, on the tuned values of its market."""
+        if self.agent == "controller":
+            return tuned.controller(dict(self.multiplier), dict(self.landing), dict(self.settings))
+        return tuned.pacing(dict(self.multiplier))
 
 
 def trained_lines(name_or_path: str, file: MarketFile, *, others: Iterable[str] = ()) -> TrainedLines | None:
@@ -85,7 +99,10 @@ def trained_lines(name_or_path: str, file: MarketFile, *, others: Iterable[str] 
     else:
         path = _checkpoint_path(name_or_path, sorted({*POLICIES, *others}))
     found = read_checkpoint(path, file)
-    return TrainedLines(found["agent"], tuple(sorted(found["line_multiplier"].items())))
+    return TrainedLines(
+        found["agent"],
+        *(tuple(sorted(found[name].items())) for name in ("line_multiplier", "landing", "settings")),
+    )
 
 
 def policy_label(name_or_path: str, reserved: Iterable[str] = POLICIES) -> str:
@@ -124,7 +141,8 @@ def write_checkpoint(
         place: a `.json` file, or a folder to hold `checkpoint.json`.
         file: the market it was trained on.
         line_multiplier: line name -> factor on the paced bid or target.
-        training: what a resume needs and how it went, kept beside the rest.
+        training: what a resume needs and how it went, kept beside the rest; of a controller also its
+            `landing` and `settings`.
         agent: one of `AGENTS`.
 
     Returns:
@@ -174,7 +192,15 @@ def read_checkpoint(path: Path, file: MarketFile) -> dict[str, Any]:
             f"must be trained on {file.name} {file.sha256[:12]}",
             "Train it on this market, or name the market it knows.",
         )
-    return data | {"line_multiplier": _checked_multiplier(path, data["line_multiplier"])}
+    return data | {
+        "line_multiplier": _checked_multiplier(path, data["line_multiplier"]),
+        "landing": _checked(
+            path, "landing", data.get("landing", {}), [line.name for line in LINES], 0, 2, int
+        ),
+        "settings": _checked(
+            path, "settings", data.get("settings", {}), ("step", "spend_share"), 0, 1, float
+        ),
+    }
 
 
 def _checkpoint_path(name_or_path: str, known: Sequence[str]) -> Path:
@@ -198,16 +224,22 @@ def _checkpoint_path(name_or_path: str, known: Sequence[str]) -> Path:
 
 
 def _checked_multiplier(path: Path, multiplier: Any) -> dict[str, float]:
-    where = f"{path.name}: line_multiplier"
-    if not isinstance(multiplier, Mapping):
-        raise BadInput(where, multiplier, "must be a table of line names", "Train it again by `gaelp train`.")
-    known = [line.name for line in LINES]
+    lines = [line.name for line in LINES]
+    return _checked(path, "line_multiplier", multiplier, lines, 0, _HIGHEST_MULTIPLIER, float)
+
+
+def _checked(
+    path: Path, name: str, table: Any, known: Sequence[str], low: float, high: float, kind: type[N]
+) -> dict[str, N]:
+    where, what = f"{path.name}: {name}", "setting" if name == "settings" else "line"
+    if not isinstance(table, Mapping):
+        raise BadInput(where, table, f"must be a table of {what} names", "Train it again by `gaelp train`.")
     found = {}
-    for name, value in multiplier.items():
-        require_known(f"{where}: line", name, known)
-        number = isinstance(value, int | float | np.floating) and not isinstance(value, bool)
-        if not number or not 0.0 <= value <= _HIGHEST_MULTIPLIER:
-            allowed = f"must be a number from 0 to {_HIGHEST_MULTIPLIER:g}"
-            raise BadInput(f"{where}.{name}", value, allowed, "Correct it or train again.")
-        found[str(name)] = float(value)
+    for key, value in table.items():
+        require_known(f"{where}: {what}", key, known)
+        number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+        if not (number and low <= value <= high and kind(value) == value):
+            allowed = f"must be {'a whole number' if kind is int else 'a number'} from {low:g} to {high:g}"
+            raise BadInput(f"{where}.{key}", value, allowed, "Correct it or train again.")
+        found[str(key)] = kind(value)
     return found

@@ -18,7 +18,6 @@ from gaelp.agents.baselines import FixedPolicy, PacingPolicy
 from gaelp.agents.controller import ControllerPolicy
 from gaelp.agents.feedback import PidPolicy, PidSettings, TargetCpaPolicy
 from gaelp.control.pacing import PacingSettings
-from gaelp.core.names import require_known
 from gaelp.core.words import LINES, N_LINES
 from gaelp.market.file import MarketFile
 from gaelp.worlds.runs import read_json, write_json
@@ -59,17 +58,26 @@ class Tuned:
             name="static_lines" if line_multiplier else "pacing",
         )
 
-    def controller(self, line_multiplier: Mapping[str, float] | None = None) -> ControllerPolicy:
-        """The `controller`: targets by line, from the tuned one of `target_cpa`, under a paced level."""
-        settings = replace(self.settings, start=1.0)
-        return ControllerPolicy(self.target_cpa_usd, settings, line_multiplier or {})
+    def controller(
+        self,
+        line_multiplier: Mapping[str, float] | None = None,
+        landing: Mapping[str, int] | None = None,
+        settings: Mapping[str, float] | None = None,
+    ) -> ControllerPolicy:
+        """The `controller`: targets by line, from the tuned one of `target_cpa`, under a paced level.
 
-    def lines(self, agent: str, line_multiplier: Mapping[str, float]) -> PacingPolicy | ControllerPolicy:
-        """The policy of an agent that learnt a factor for each line, one of `registry.AGENTS`."""
-        if agent == "controller":
-            return self.controller(line_multiplier)
-        require_known("agent", agent, ("static_lines", "controller"))
-        return self.pacing(line_multiplier)
+        Args:
+            line_multiplier, landing: by line name.
+            settings: `step` of the level and `spend_share`, as training found them.
+        """
+        found = settings or {}
+        return ControllerPolicy(
+            self.target_cpa_usd,
+            replace(self.settings, start=1.0, step=found.get("step", self.settings.step)),
+            line_multiplier or {},
+            landing or {},
+            found.get("spend_share", 1.0),
+        )
 
     def pid_policy(self) -> PidPolicy:
         """The tuned `pid` policy."""

@@ -74,6 +74,18 @@ class Answer:
         }
 
 
+def rows_of(words: Mapping[str, str], columns: Mapping[str, Mapping[str, Cell]]) -> list[Row]:
+    """Rows of a table.
+
+    Args:
+        words: of each row by its key, from the top. columns: cells by column, by row's key where it has one.
+    """
+    return [
+        Row(key, name, {column: cells[key] for column, cells in columns.items() if key in cells})
+        for key, name in words.items()
+    ]
+
+
 def written(interval: Interval, key: str, separator: str = " ") -> str:
     """A figure with its interval in the unit that its key ends with.
 
@@ -115,6 +127,19 @@ def ends(interval: Interval, key: str) -> str:
         return text
     low, _, high = rest.rstrip(")]").rpartition(", ")
     return f"{mean} ({low} to {high.replace('∞', 'no bound')})"
+
+
+def paragraphs(text: str, **figures: object) -> list[str]:
+    r"""Sentences of a text, each on one line, with figures put in.
+
+    Args:
+        text: one paragraph or more, an empty line between them. figures: by the names in its braces.
+
+    >>> text = "Search causes {share}\nof it.\n\nDisplay causes none."
+    >>> paragraphs(text, share="12 %")
+    ['Search causes 12 % of it.', 'Display causes none.']
+    """
+    return [" ".join(part.split()).format(**figures) for part in text.strip().split("\n\n")]
 
 
 def _people(count: float) -> str:

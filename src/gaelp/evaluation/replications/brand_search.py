@@ -14,10 +14,10 @@ import numpy as np
 from gaelp.core.units import MICROS_PER_USD
 from gaelp.core.words import LINES, NO_LINE, Channel, Query
 from gaelp.evaluation import report_charts as charts
-from gaelp.evaluation.intervals import mean_interval, ratio_of_sums_interval
-from gaelp.evaluation.judge import Terms
-from gaelp.evaluation.replications.answer import Answer, Row, ends, scaled, share_not
-from gaelp.evaluation.replications.flights import OWN_BRAND, Floats, Flown, Task, bought, fly_task, lives
+from gaelp.evaluation.intervals import Interval, mean_interval, ratio_of_sums_interval
+from gaelp.evaluation.replications.answer import Answer, ends, paragraphs, rows_of, scaled, share_not
+from gaelp.evaluation.replications.flights import OWN_BRAND, bought, lives
+from gaelp.evaluation.task_flights import Floats, Flown, Task, Terms, fly_task
 from gaelp.market.file import MarketFile
 from gaelp.market.market import Market
 from gaelp.market.state import CLICKS, SPEND
@@ -31,7 +31,7 @@ _BRAND, _ACCOUNT, _PAPER = "own-brand search", "whole account", "eBay"
 _CONQUEST = np.array([line.query is Query.RIVAL_BRAND for line in LINES])  # ours is a rival's name to them
 
 
-def fly(task: Task, tick: Tick) -> dict[str, Floats]:
+def fly(task: Task[Terms], tick: Tick) -> dict[str, Floats]:
     """Fly worlds, and again without own-brand ads and without all.
 
     Args:
@@ -91,92 +91,108 @@ def answer(sums: Mapping[str, Floats], file: MarketFile, terms: Terms) -> Answer
         sums: of `fly`, all worlds. file: the market. terms: as flown.
     """
     seed = terms.seed
-    clicks, claimed, caused, spend = (sums[n] for n in ("clicks", "attributed", "caused", "spend_usd"))
-    back = ratio_of_sums_interval(sums["organic_back"], clicks, seed=seed)
-    visits = share_not(sums["visits_lost"], clicks, seed)
-    anyway = share_not(caused, claimed, seed)
-    same = ratio_of_sums_interval(sums["same_buyers"], claimed, seed=seed)
-    cost, true_cost = (ratio_of_sums_interval(spend, sales, seed=seed) for sales in (claimed, caused))
-    account = [sums[f"all_{name}"] for name in ("attributed", "caused", "spend_usd")]
-    all_cost, all_true_cost = (ratio_of_sums_interval(account[2], sales, seed=seed) for sales in account[:2])
-    per_dollar = [
-        scaled(ratio_of_sums_interval(sales, money, seed=seed), file.ltv_usd)
-        for sales, money in ((claimed, spend), (caused, spend), *((s, account[2]) for s in account[:2]))
-    ]
-    rivals = mean_interval(sums["rivals"], seed=seed)
-    means = [mean_interval(values, seed=seed) for values in (claimed, caused, *account[:2])]
-    none = "no effect measured"
-    rows = (
-        Row("clicks_back_share", "clicks that come back organically", {_BRAND: back, _PAPER: "99.5 %"}),
-        Row("visits_back_share", "clicks whose visit comes in any way", {_BRAND: visits}),
-        Row(
-            "sales_anyway_share",
-            "attributed sales that come anyway",
-            {_BRAND: anyway, _ACCOUNT: share_not(account[1], account[0], seed), _PAPER: none},
-        ),
-        Row("same_buyers_share", "attributed buyers who buy in the twin too", {_BRAND: same}),
-        Row("attributed_sales", "sales attributed, a world", {_BRAND: means[0], _ACCOUNT: means[2]}),
-        Row("caused_sales", "sales caused, a world", {_BRAND: means[1], _ACCOUNT: means[3], _PAPER: none}),
-        Row("attributed_cac_usd", "cost of an attributed sale", {_BRAND: cost, _ACCOUNT: all_cost}),
-        Row("incremental_cac_usd", "cost of a caused sale", {_BRAND: true_cost, _ACCOUNT: all_true_cost}),
-        Row(
-            "attributed_roas",
-            "return on a dollar, attributed",
-            {_BRAND: per_dollar[0], _ACCOUNT: per_dollar[2]},
-        ),
-        Row(
-            "incremental_roas", "return on a dollar, caused", {_BRAND: per_dollar[1], _ACCOUNT: per_dollar[3]}
-        ),
-        Row("rivals_bidding", "rivals that bid on the brand's name", {_BRAND: rivals}),
-    )
-    found = [
-        f"Of the clicks on own-brand ads, {ends(back, '_share')} come back through organic results when the "
-        "ads are silent.",
-        f"The last click gives an own-brand sale a cost of {ends(cost, '_usd')}; a sale that would not have "
-        f"come anyway costs {ends(true_cost, '_usd')}, against {ends(all_true_cost, '_usd')} in the whole "
-        "account.",
-        f"{ends(same, '_share')} of the buyers credited to own-brand search buy in the twin too, where "
-        "nobody "
-        "sees these ads.",
-    ]
-    lost = share_not(sums["organic_back"], clicks, seed)
-    differs = [
-        f"eBay lost half a click in 100, these worlds {ends(lost, '_share')}: {rivals.mean or 0.0:.2g} of "
-        f"{len(file.rivals)} rivals bid on the brand's name, and their ads move up when ours is gone. That "
-        "is "
-        "what experiments on Bing found: without competitors a brand's ad adds 1 to 4 % of clicks; where "
-        "they "
-        "bid and the brand does not, they take 18 to 42 % (Simonov, Nosko, Rao, Marketing Science 37(2), "
-        "2018), "
-        "6 to 15 % in a later one (Simonov, Hill, Columbia Business School 18-59, 2020).",
-        "How many clicks organic results take once no ad was clicked is a parameter of the market file, set "
-        "after eBay's experiment (organic_click, organic_us): that part is put in, not found. What "
-        "rivals "
-        "take, and what sales follow, is found.",
-        "eBay compared search engines and regions over weeks and could not see small effects; a twin is the "
-        "same world with the same luck, so an effect near zero gets a sign.",
-        "eBay's second result, ads on other words that help new customers only, is not asked here.",
-    ]
-    shares = {
-        "clicks back organically": back,
-        "visits that come in any way": visits,
-        "attributed sales, come anyway": anyway,
-        "attributed buyers, buy anyway": same,
+    clicks = sums["clicks"]
+    brand = {
+        "clicks_back_share": ratio_of_sums_interval(sums["organic_back"], clicks, seed=seed),
+        "visits_back_share": share_not(sums["visits_lost"], clicks, seed),
+        "same_buyers_share": ratio_of_sums_interval(sums["same_buyers"], sums["attributed"], seed=seed),
+        "rivals_bidding": mean_interval(sums["rivals"], seed=seed),
+        **_worth(sums, "", file.ltv_usd, seed),
     }
-    figure = charts.forest(
-        [(name, scaled(share, 100.0).as_dict(), "sim") for name, share in shares.items()],
-        x_title="% of what the own-brand ads are credited with",
-        lines={"eBay: 99.5 % of clicks": 100.0 * PAPER_CLICKS_BACK},
-    )
+    account = _worth(sums, "all_", file.ltv_usd, seed)
+    lost = share_not(sums["organic_back"], clicks, seed)
     return Answer(
         title="Own-brand search: paid for what comes anyway",
         paper="Blake, Nosko, Tadelis, Econometrica 83(1), 2015",
         claim="When eBay stopped its ads on searches for its own name, organic results kept 99.5 % of the "
         "clicks, and no effect on sales could be measured.",
         columns=(_BRAND, _ACCOUNT, _PAPER),
-        rows=rows,
-        found=found,
-        differs=differs,
-        figure=figure,
+        rows=rows_of(_ROWS, {_BRAND: brand, _ACCOUNT: account, _PAPER: _AT_EBAY}),
+        found=paragraphs(
+            _FOUND,
+            back=ends(brand["clicks_back_share"], "_share"),
+            cost=ends(brand["attributed_cac_usd"], "_usd"),
+            true_cost=ends(brand["incremental_cac_usd"], "_usd"),
+            all_true_cost=ends(account["incremental_cac_usd"], "_usd"),
+            same=ends(brand["same_buyers_share"], "_share"),
+        ),
+        differs=paragraphs(
+            _DIFFERS,
+            lost=ends(lost, "_share"),
+            bidding=f"{brand['rivals_bidding'].mean or 0.0:.2g}",
+            rivals=len(file.rivals),
+        ),
+        figure=_figure(brand),
         caption="What of the own-brand ads' clicks and sales comes without them; dots are means over worlds.",
     )
+
+
+def _worth(sums: Mapping[str, Floats], whose: str, ltv_usd: float, seed: int) -> dict[str, Interval]:
+    """What ads are credited with, cause and cost, by row of the table."""
+    claimed, caused, spend = (sums[f"{whose}{name}"] for name in ("attributed", "caused", "spend_usd"))
+    found = {"sales_anyway_share": share_not(caused, claimed, seed)}
+    for name, cost, sales in (("attributed", "attributed", claimed), ("caused", "incremental", caused)):
+        found |= {
+            f"{name}_sales": mean_interval(sales, seed=seed),
+            f"{cost}_cac_usd": ratio_of_sums_interval(spend, sales, seed=seed),
+            f"{cost}_roas": scaled(ratio_of_sums_interval(sales, spend, seed=seed), ltv_usd),
+        }
+    return found
+
+
+def _figure(brand: Mapping[str, Interval]) -> charts.Figure:
+    shares = {
+        "clicks back organically": "clicks_back_share",
+        "visits that come in any way": "visits_back_share",
+        "attributed sales, come anyway": "sales_anyway_share",
+        "attributed buyers, buy anyway": "same_buyers_share",
+    }
+    return charts.forest(
+        [(name, scaled(brand[key], 100.0).as_dict(), "sim") for name, key in shares.items()],
+        x_title="% of what the own-brand ads are credited with",
+        lines={"eBay: 99.5 % of clicks": 100.0 * PAPER_CLICKS_BACK},
+    )
+
+
+_ROWS = {
+    "clicks_back_share": "clicks that come back organically",
+    "visits_back_share": "clicks whose visit comes in any way",
+    "sales_anyway_share": "attributed sales that come anyway",
+    "same_buyers_share": "attributed buyers who buy in the twin too",
+    "attributed_sales": "sales attributed, a world",
+    "caused_sales": "sales caused, a world",
+    "attributed_cac_usd": "cost of an attributed sale",
+    "incremental_cac_usd": "cost of a caused sale",
+    "attributed_roas": "return on a dollar, attributed",
+    "incremental_roas": "return on a dollar, caused",
+    "rivals_bidding": "rivals that bid on the brand's name",
+}
+_AT_EBAY = {
+    "clicks_back_share": "99.5 %",
+    "sales_anyway_share": "no effect measured",
+    "caused_sales": "no effect measured",
+}
+_FOUND = """
+Of the clicks on own-brand ads, {back} come back through organic results when the ads are silent.
+
+The last click gives an own-brand sale a cost of {cost}; a sale that would not have come anyway costs
+{true_cost}, against {all_true_cost} in the whole account.
+
+{same} of the buyers credited to own-brand search buy in the twin too, where nobody sees these ads.
+"""
+_DIFFERS = """
+eBay lost half a click in 100, these worlds {lost}: {bidding} of {rivals} rivals bid on the brand's name,
+and their ads move up when ours is gone. That is what experiments on Bing found: without competitors a
+brand's ad adds 1 to 4 % of clicks; where they bid and the brand does not, they take 18 to 42 % (Simonov,
+Nosko, Rao, Marketing Science 37(2), 2018), 6 to 15 % in a later one (Simonov, Hill, Columbia Business
+School 18-59, 2020).
+
+How many clicks organic results take once no ad was clicked is a parameter of the market file, set after
+eBay's experiment (organic_click, organic_us): that part is put in, not found. What rivals take, and what
+sales follow, is found.
+
+eBay compared search engines and regions over weeks and could not see small effects; a twin is the same
+world with the same luck, so an effect near zero gets a sign.
+
+eBay's second result, ads on other words that help new customers only, is not asked here.
+"""

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gaelp.evaluation.judge import Maker, Terms
+from gaelp.evaluation.judge import Maker
 from gaelp.evaluation.replications import brand_search, observational, power, upstream
 from gaelp.evaluation.replications.answer import Answer
-from gaelp.evaluation.replications.flights import WORLDS_A_TASK, Floats, Task, world_hours
+from gaelp.evaluation.task_flights import Floats, Task, Terms, spread, world_hours
 from gaelp.market.file import MarketFile
 from gaelp.market.market import World
-from gaelp.worlds.executors import Executor, InlineExecutor
+from gaelp.worlds.executors import Executor
 from gaelp.worlds.flight import Tick
 
 
@@ -25,7 +25,7 @@ class Finding:
         worlds, users, days, runoff_days: sizes where none are asked for, three minutes on two cores at most.
     """
 
-    fly: Callable[[Task, Tick], dict[str, Floats]]
+    fly: Callable[[Task[Terms], Tick], dict[str, Floats]]
     answer: Callable[[Mapping[str, Floats], MarketFile, Terms], Answer]
     lives: int
     worlds: int
@@ -47,7 +47,7 @@ FINDINGS: dict[str, Finding] = {
 
 def hours(name: str, n_worlds: int, terms: Terms) -> int:
     """World-hours that `replicate` will live, for a progress bar's total."""
-    return n_worlds * world_hours(terms, FINDINGS[name].lives)
+    return n_worlds * world_hours(terms.days, terms.runoff_days, FINDINGS[name].lives)
 
 
 def replicate(
@@ -64,20 +64,14 @@ def replicate(
     Args:
         name: of `FINDINGS`. worlds: of one market. make: a fresh policy that could be flown.
         terms: sizes, budget, seed, cache. tick: told the world-hours done.
-        executor: where to run, `WORLDS_A_TASK` worlds a task; None is here. The figures are the same.
+        executor: where to run; None is here. The figures are the same.
+
+    Raises:
+        BadInput: the policy is a yardstick that sees the truth.
     """
-    cut = [worlds[i : i + WORLDS_A_TASK] for i in range(0, len(worlds), WORLDS_A_TASK)]
-    tasks = [Task(list(part), make, terms) for part in cut]
     finding = FINDINGS[name]
-    if executor is None or isinstance(executor, InlineExecutor):
-        parts = [finding.fly(task, tick) for task in tasks]
-    else:
-        each = [hours(name, len(task.worlds), terms) for task in tasks]
-        parts = executor.map(_fly, [(name, task) for task in tasks], done=lambda place: tick(each[place]))
+    parts = spread(
+        finding.fly, worlds, make, terms, hours=hours(name, 1, terms), tick=tick, executor=executor
+    )
     sums = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
     return finding.answer(sums, worlds[0].file, terms)
-
-
-def _fly(task: tuple[str, Task]) -> dict[str, Floats]:
-    name, what = task
-    return FINDINGS[name].fly(what, lambda _: None)

@@ -11,6 +11,7 @@ Measurement", arXiv 2201.07055 (first version, January 2022: 115 / 107 / 62 poin
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +24,11 @@ from gaelp.evaluation.intervals import (
     paired_ratio_interval,
     ratio_of_sums_interval,
 )
-from gaelp.evaluation.judge import Terms
 from gaelp.evaluation.replications import figures
 from gaelp.evaluation.replications.adjustment import adjusted_baseline, raw_baseline
-from gaelp.evaluation.replications.answer import Answer, Row, ends, scaled
-from gaelp.evaluation.replications.flights import Floats, Flown, Task, bought, fly_task, lines_of
+from gaelp.evaluation.replications.answer import Answer, ends, paragraphs, rows_of, scaled
+from gaelp.evaluation.replications.flights import bought, fly_tested, lines_of
+from gaelp.evaluation.task_flights import Floats, Flown, Task, Terms
 from gaelp.market.file import MarketFile
 from gaelp.market.market import Market
 from gaelp.market.state import SPEND
@@ -44,7 +45,7 @@ _NAMES = tuple(channel.name.lower() for channel in PAID_CHANNELS)
 _DAYS = 24.0
 
 
-def fly(task: Task, tick: Tick) -> dict[str, Floats]:
+def fly(task: Task[Terms], tick: Tick) -> dict[str, Floats]:
     """Fly worlds with lift tests, and again without each channel; read every channel four ways.
 
     People count who are in the market from the flight's first hour to the run-off's end and are no customers
@@ -58,7 +59,7 @@ def fly(task: Task, tick: Tick) -> dict[str, Floats]:
         (n_worlds,) each, with a channel's name before them: `people`, `exposed` (of them), `sales` (of the
         exposed), `spend_usd`, and by method of `METHODS` the sales that they would have made anyway.
     """
-    flown = fly_task(task, tick, holdout=HOLDOUT, events=True)
+    flown = fly_tested(task, tick, holdout=HOLDOUT, events=True)
     market = flown.after
     tested = lift_report(market, until=market.hour)
     people = [_People(flown, w) for w in range(market.n_worlds)]
@@ -188,89 +189,26 @@ def answer(sums: Mapping[str, Floats], file: MarketFile, terms: Terms) -> Answer
         sums: of `fly`, all worlds. file: the market. terms: as flown.
     """
     del file  # its people and prices are in the sums
-    seed = terms.seed
-    sums, reached_all = _comparable(sums)
     n_worlds = next(iter(sums.values())).size
-
-    def lift(name: str, method: str) -> Interval:
-        anyway = sums[f"{name}_{method}"]
-        return ratio_of_sums_interval(sums[f"{name}_sales"] - anyway, anyway, seed=seed)
-
-    def pair(name: str, method: str) -> tuple[Floats, Floats]:
-        anyway = sums[f"{name}_{method}"]
-        return sums[f"{name}_sales"] - anyway, anyway
-
-    def error(name: str, method: str) -> Interval:
-        found = paired_ratio_interval(pair(name, method), pair(name, "truth"), seed=seed)
-        return scaled(Interval(found.mean, found.low, found.high), 100.0)
-
-    def reached(name: str) -> Interval:
-        return ratio_of_sums_interval(sums[f"{name}_exposed"], sums[f"{name}_people"], seed=seed)
-
-    def claimed(name: str, method: str) -> Interval:
-        caused = lift(name, "truth").low
-        if caused is None or caused <= 0:  # nothing surely caused to compare with
-            return UNDEFINED
-        return ratio_of_sums_interval(pair(name, method)[0], pair(name, "truth")[0], seed=seed)
-
+    sums, reached_all = _comparable(sums)
+    read = _Read(sums, terms.seed)
     shown = [name for name in _NAMES if sums[f"{name}_exposed"].sum() > 0]
     by_share = sorted(shown, key=lambda name: -sums[f"{name}_spend_usd"].sum())
-
-    rows = [
-        Row("exposed_share", "people reached", {name: reached(name) for name in by_share}),
-        *(
-            Row(f"lift_{method}_share", f"lift: {words}", {name: lift(name, method) for name in by_share})
-            for method, words in METHODS.items()
-        ),
-        *(
-            Row(
-                f"error_{method}_points",
-                f"error: {METHODS[method]}, points",
-                {name: error(name, method) for name in by_share},
-            )
-            for method in ("raw", "adjusted", "test")
-        ),
-        *(
-            Row(
-                f"claimed_{method}_ratio",
-                f"sales claimed / caused: {METHODS[method]}",
-                {name: claimed(name, method) for name in by_share},
-            )
-            for method in ("raw", "adjusted", "test")
-        ),
-    ]
-    middle = {method: _median_error(sums, by_share, method) for method in METHODS}
     top = by_share[0] if by_share else _NAMES[0]
-    worst = max(by_share, key=lambda name: abs(error(name, "raw").mean or 0.0), default=top)
-    found = [
-        f"Median over channels of the absolute error of lift: {middle['raw']} points raw, "
-        f"{middle['adjusted']} adjusted, {middle['test']} by the lift test, where the median of the true "
-        "lifts is "
-        f"{middle['truth']}.",
-        f"Of {top}, which takes most of the money, exposed against not exposed says a lift of "
-        f"{ends(lift(top, 'raw'), '_share')}, adjusted {ends(lift(top, 'adjusted'), '_share')}, the test "
-        f"{ends(lift(top, 'test'), '_share')}; in truth it is {ends(lift(top, 'truth'), '_share')}.",
-        f"Of {worst} it says {ends(lift(worst, 'raw'), '_share')}, adjusted "
-        f"{ends(lift(worst, 'adjusted'), '_share')}; in truth {ends(lift(worst, 'truth'), '_share')}.",
-    ]
-    differs = [
-        "The paper's median errors are 115 / 107 / 62 points for outcomes high, in the middle and low in the "
-        "funnel, its median lifts 28 / 19 / 6 %; sales, the only outcome here, are low in the funnel, and "
-        f"adjustment leaves a median of {middle['adjusted']} points.",
-        "The paper takes tests of millions of people for the truth; here twins say what is true, "
-        "and the test has an error of its own.",
-        "Facebook's data had over 5,000 columns of a person; the adjustment here has some thirty: all that "
-        "account and platforms know in the simulator.",
-        f"The paper's ads are Facebook's. Here the largest error is that of {worst}"
-        + (": who is reached has just asked." if worst == "search" else "."),
-        f"In {terms.days} days {top} reaches {ends(reached(top), '_share')} of the people: whom it misses is "
-        "hardly on the platform, and a longer flight would leave nobody unexposed.",
-        *(
-            f"In {n} of {n_worlds} worlds {name} reached everybody; its column is without them."
-            for name, n in reached_all.items()
-        ),
-        f"{100 * HOLDOUT:.0f} % of people are held out of each channel by itself, so those reached by one "
-        "channel are often spared another.",
+    worst = max(by_share, key=lambda name: abs(read.error(name, "raw").mean or 0.0), default=top)
+    middle = {method: _median_error(sums, by_share, method) for method in METHODS}
+    *differs, last = paragraphs(
+        _DIFFERS,
+        adjusted=middle["adjusted"],
+        worst=f"{worst}: who is reached has just asked" if worst == "search" else worst,
+        days=terms.days,
+        top=top,
+        reached=ends(read.reached(top), "_share"),
+        holdout=f"{100 * HOLDOUT:.0f} %",
+    )
+    differs += [
+        f"In {n} of {n_worlds} worlds {name} reached everybody; its column is without them."
+        for name, n in reached_all.items()
     ]
     return Answer(
         title="Observational lift against experiments",
@@ -279,14 +217,68 @@ def answer(sums: Mapping[str, Floats], file: MarketFile, terms: Terms) -> Answer
         claim="Over 663 experiments at Facebook the best observational estimate missed the lift by a median "
         "of 115, 107 and 62 points where the experiments' median lifts were 28, 19 and 6 %.",
         columns=tuple(by_share),
-        rows=rows,
-        found=found,
-        differs=differs,
+        rows=rows_of(_ROWS, {name: read.column(name) for name in by_share}),
+        found=paragraphs(
+            _FOUND,
+            **{f"middle_{method}": words for method, words in middle.items()},
+            top=top,
+            **{f"top_{method}": ends(read.lift(top, method), "_share") for method in METHODS},
+            worst=worst,
+            **{f"worst_{method}": ends(read.lift(worst, method), "_share") for method in METHODS},
+        ),
+        differs=[*differs, last],
         figure=figures.lifts(
-            {name: {words: lift(name, method) for method, words in METHODS.items()} for name in by_share}
+            {name: {words: read.lift(name, method) for method, words in METHODS.items()} for name in by_share}
         ),
         caption="Lift of each channel among the people it reached, read four ways from the same flights.",
     )
+
+
+@dataclass(frozen=True)
+class _Read:
+    """Intervals of what sums say of a channel, by method of `METHODS`."""
+
+    sums: Mapping[str, Floats]
+    seed: int
+
+    def reached(self, name: str) -> Interval:
+        """Share of people reached."""
+        return ratio_of_sums_interval(
+            self.sums[f"{name}_exposed"], self.sums[f"{name}_people"], seed=self.seed
+        )
+
+    def lift(self, name: str, method: str) -> Interval:
+        """Sales caused over those that would have come anyway."""
+        return ratio_of_sums_interval(*self._pair(name, method), seed=self.seed)
+
+    def error(self, name: str, method: str) -> Interval:
+        """A lift less the true one, points."""
+        told, true = self._pair(name, method), self._pair(name, "truth")
+        found = paired_ratio_interval(told, true, seed=self.seed)
+        return scaled(Interval(found.mean, found.low, found.high), 100.0)
+
+    def claimed(self, name: str, method: str) -> Interval:
+        """Sales that a method says were caused over those that were; undefined where none surely were."""
+        caused = self.lift(name, "truth").low
+        if caused is None or caused <= 0:
+            return UNDEFINED
+        return ratio_of_sums_interval(
+            self._pair(name, method)[0], self._pair(name, "truth")[0], seed=self.seed
+        )
+
+    def column(self, name: str) -> dict[str, Interval]:
+        """A channel's cells of the table."""
+        found = {"exposed_share": self.reached(name)}
+        found |= {f"lift_{method}_share": self.lift(name, method) for method in METHODS}
+        for method in _ESTIMATES:
+            found[f"error_{method}_points"] = self.error(name, method)
+            found[f"claimed_{method}_ratio"] = self.claimed(name, method)
+        return found
+
+    def _pair(self, name: str, method: str) -> tuple[Floats, Floats]:
+        """(n_worlds,) sales beyond those that would have come anyway, and those."""
+        anyway = self.sums[f"{name}_{method}"]
+        return self.sums[f"{name}_sales"] - anyway, anyway
 
 
 def _comparable(sums: Mapping[str, Floats]) -> tuple[dict[str, Floats], dict[str, int]]:
@@ -311,3 +303,40 @@ def _median_error(sums: Mapping[str, Floats], names: list[str], method: str) -> 
             lift = true / (sales - true) if method != "truth" else 0.0
             errors.append(100.0 * abs(told / (sales - told) - lift))
     return f"{np.median(errors):,.1f}" if errors else "n/a"
+
+
+_ESTIMATES = ("raw", "adjusted", "test")
+_ROWS = {
+    "exposed_share": "people reached",
+    **{f"lift_{method}_share": f"lift: {words}" for method, words in METHODS.items()},
+    **{f"error_{method}_points": f"error: {METHODS[method]}, points" for method in _ESTIMATES},
+    **{f"claimed_{method}_ratio": f"sales claimed / caused: {METHODS[method]}" for method in _ESTIMATES},
+}
+_FOUND = """
+Median over channels of the absolute error of lift: {middle_raw} points raw, {middle_adjusted} adjusted,
+{middle_test} by the lift test, where the median of the true lifts is {middle_truth}.
+
+Of {top}, which takes most of the money, exposed against not exposed says a lift of {top_raw}, adjusted
+{top_adjusted}, the test {top_test}; in truth it is {top_truth}.
+
+Of {worst} it says {worst_raw}, adjusted {worst_adjusted}; in truth {worst_truth}.
+"""
+_DIFFERS = """
+The paper's median errors are 115 / 107 / 62 points for outcomes high, in the middle and low in the funnel,
+its median lifts 28 / 19 / 6 %; sales, the only outcome here, are low in the funnel, and adjustment leaves a
+median of {adjusted} points.
+
+The paper takes tests of millions of people for the truth; here twins say what is true, and the test has an
+error of its own.
+
+Facebook's data had over 5,000 columns of a person; the adjustment here has some thirty: all that account
+and platforms know in the simulator.
+
+The paper's ads are Facebook's. Here the largest error is that of {worst}.
+
+In {days} days {top} reaches {reached} of the people: whom it misses is hardly on the platform, and a longer
+flight would leave nobody unexposed.
+
+{holdout} of people are held out of each channel by itself, so those reached by one channel are often spared
+another.
+"""

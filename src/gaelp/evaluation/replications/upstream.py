@@ -5,7 +5,8 @@ Sources: Sapp, Vaver, Shi, Bathia, "DASS: Digital Advertising System Simulation"
 searches escape models that take an ad to change the chance of a sale alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,22 +14,12 @@ from numpy.typing import NDArray
 from gaelp.core.units import MICROS_PER_USD
 from gaelp.core.words import LINES, PAID_CHANNELS, Channel, Query, TouchKind
 from gaelp.evaluation import report_charts as charts
-from gaelp.evaluation.attribution_flights import seen_journeys
+from gaelp.evaluation.attribution_flights import TIMEOUT_DAYS, seen_journeys
 from gaelp.evaluation.intervals import Interval, mean_interval, ratio_of_sums_interval
-from gaelp.evaluation.judge import Terms
-from gaelp.evaluation.replications.answer import Answer, Row, ends
+from gaelp.evaluation.replications.answer import Answer, ends, paragraphs, rows_of
 from gaelp.evaluation.replications.figures import share_rows
-from gaelp.evaluation.replications.flights import (
-    Floats,
-    Flown,
-    Ints,
-    Lines,
-    Task,
-    bought,
-    fly_task,
-    lines_of,
-    lives,
-)
+from gaelp.evaluation.replications.flights import Ints, bought, lines_of, lives
+from gaelp.evaluation.task_flights import Floats, Flown, Lines, Task, Terms, fly_task
 from gaelp.journeys.timeline import unpack
 from gaelp.market.file import MarketFile
 from gaelp.market.market import Market
@@ -45,8 +36,6 @@ LIVES = 1 + len(PAID_CHANNELS)
 LAST_CLICK = "last_click"
 POSITION = "position"
 _QUERY = np.array([-1 if line.query is None else int(line.query) for line in LINES])
-JOURNEY_DAYS = 30.0
-"""A journey ends after so long without an event."""
 SEARCH_DAYS = 30
 WAYS = {
     "searched": "searched in the month before",
@@ -66,7 +55,7 @@ MOVED = {
 }
 
 
-def fly(task: Task, tick: Tick) -> dict[str, Floats]:
+def fly(task: Task[Terms], tick: Tick) -> dict[str, Floats]:
     """Fly worlds, and again without each channel.
 
     Args:
@@ -160,7 +149,7 @@ def searches_before(made: NDArray[np.void]) -> Ints:
 
 def position_credits(flown: Flown) -> Floats:
     """(n_worlds, n_channels) position-based credits (40/20/40) of the events that the account sees."""
-    table, world = seen_journeys(flown.after, flown.flight, JOURNEY_DAYS)
+    table, world = seen_journeys(flown.after, flown.flight, TIMEOUT_DAYS)
     if table.n_rows == 0:
         return np.zeros((flown.after.n_worlds, len(Channel)))
     estimate, counts = MODELS[POSITION](table, Settings()), Counts.of(table)
@@ -179,114 +168,12 @@ def answer(sums: Mapping[str, Floats], file: MarketFile, terms: Terms) -> Answer
         sums: of `fly`, all worlds. file: the market. terms: as flown.
     """
     del file  # its prices are in the sums
-    seed = terms.seed
-    every = tuple(channel.name.lower() for channel in UPPER)
-    names = tuple(name for name in every if sums[f"{name}_spend_usd"].sum() > 0)
-    top = max(names, key=lambda name: sums[f"{name}_spend_usd"].sum(), default=every[0])
-    shown = (*names, "search")  # for comparison: what stands at the end of the way
-
-    def total(key: str) -> Floats:
-        return np.sum([sums[f"{channel.name.lower()}_{key}"] for channel in PAID_CHANNELS], axis=0)
-
-    def ratio(name: str, key: str, below: str) -> Interval:
-        return ratio_of_sums_interval(sums[f"{name}_{key}"], sums[f"{name}_{below}"], seed=seed)
-
-    def change(name: str, key: str) -> Interval:
-        return ratio(name, key, f"{key}_without")
-
-    def mean(name: str, key: str) -> Interval:
-        return mean_interval(sums[f"{name}_{key}"], seed=seed)
-
-    def share(name: str, key: str) -> Interval:
-        return ratio_of_sums_interval(sums[f"{name}_{key}"], total(key), seed=seed)
-
-    def way(name: str, key: str) -> Interval:
-        return ratio(name, f"via_{key}", "via_any")
-
-    credits = {"caused": "of what all channels cause", LAST_CLICK: "of last clicks", POSITION: "by position"}
-    rows = [
-        Row("spend_usd", "spend, a world", {name: mean(name, "spend_usd") for name in shown}),
-        *(
-            Row(f"{key}_share", f"{words}, more", {name: change(name, key) for name in names})
-            for key, words in MOVED.items()
-        ),
-        Row("caused_sales", "sales caused, a world", {name: mean(name, "caused") for name in shown}),
-        *(
-            Row(f"via_{key}_share", f"of their buyers, {words}", {top: way(top, key)})
-            for key, words in WAYS.items()
-        ),
-        Row(
-            "others_sales",
-            "sales credited to others with it only",
-            {name: mean(name, "others") for name in names},
-        ),
-        *(
-            Row(f"share_{key}_share", f"share {words}", {name: share(name, key) for name in shown})
-            for key, words in credits.items()
-        ),
-        *(
-            Row(
-                f"{key}_ratio",
-                f"credit / caused: {words}",
-                {name: ratio(name, key, "caused") for name in shown},
-            )
-            for key, words in ((LAST_CLICK, "last click"), (POSITION, "position"))
-        ),
-    ]
-    each = {key: ratio(top, key, "caused") for key in MOVED}
-    found = [
-        f"For each sale that {top} causes there are {ends(each['direct_visits'], '_ratio')} more direct "
-        "visits, "
-        f"{ends(each['organic_visits'], '_ratio')} from organic results, "
-        f"{ends(each['other_clicks'], '_ratio')} "
-        f"more clicks on other channels' ads and {ends(each['brand_searches'], '_ratio')} more searches "
-        "for the "
-        "brand.",
-        f"Of those who buy only because of {top}, {ends(way(top, 'searched'), '_share')} searched in the "
-        "month "
-        f"before, {ends(way(top, 'brand'), '_share')} for the brand; {ends(way(top, 'search'), '_share')} "
-        "last came "
-        f"by a search, {ends(way(top, 'own'), '_share')} by its ads (less those whom the ads took from "
-        "another "
-        "way).",
-        f"{top.capitalize()} causes {ends(share(top, 'caused'), '_share')} of what all channels cause; "
-        "last click "
-        f"gives it {ends(share(top, LAST_CLICK), '_share')} of its credit, position "
-        f"{ends(share(top, POSITION), '_share')}. Search causes "
-        f"{ends(share('search', 'caused'), '_share')} and is "
-        f"given {ends(share('search', LAST_CLICK), '_share')} and "
-        f"{ends(share('search', POSITION), '_share')}.",
-        f"In sales, last click gives {top} {ends(ratio(top, LAST_CLICK, 'caused'), '_ratio')} times what "
-        "it causes, "
-        f"search {ends(ratio('search', LAST_CLICK, 'caused'), '_ratio')} times.",
-    ]
-    differs = [
-        "In DASS an analyst writes down what each ad changes; here it follows from stages and goodwill: a "
-        "view "
-        "or a click moves people on and makes them prefer the brand, and they search and visit more later.",
-        "DASS compares models on paths that show every impression. This account is shown single "
-        "impressions of "
-        "display and retargeting only; of social and video it is shown clicks.",
-        "Most buyers here would have bought anyway, so a channel can be credited with more than it causes "
-        "while "
-        "part of its effect is credited to others: compare shares, not sales.",
-        f"In DASS what acts upstream is credited to what comes after. Here {top} is also clicked often: "
-        "with it on, "
-        f"last click gives the other channels {ends(mean(top, 'others'), '_sales')} sales a world, as it "
-        "takes last "
-        "clicks from them.",
-    ]
-    shades = {name: f"c{i}" for i, name in enumerate(every)}
-    moved = {
-        f"{name}: {words}": (change(name, key), shades[name])
-        for name in names
-        for key, words in MOVED.items()
-    }
-    figure = charts.forest(
-        share_rows({label: pair[0] for label, pair in moved.items()}, [pair[1] for pair in moved.values()]),
-        x_title="% more than in the twin where the channel is silent",
-        lines={"no change": 0.0},
-    )
+    read = _Read(sums, terms.seed)
+    names = tuple(name for name in _UPPER_NAMES if sums[f"{name}_spend_usd"].sum() > 0)
+    top = max(names, key=lambda name: sums[f"{name}_spend_usd"].sum(), default=_UPPER_NAMES[0])
+    shown = (*names, _SEARCH)  # for comparison: what stands at the end of the way
+    columns = {name: read.credited(name) | (read.moved(name) if name in names else {}) for name in shown}
+    columns[top] = columns.get(top, {}) | {f"via_{key}_share": read.way(top, key) for key in WAYS}
     return Answer(
         title="Ads that act upstream",
         paper="Sapp, Vaver, Shi, Bathia, DASS: Digital Advertising System Simulation, Google, 2016; Sapp, "
@@ -294,9 +181,121 @@ def answer(sums: Mapping[str, Floats], file: MarketFile, terms: Terms) -> Answer
         claim="In simulations where ads bring later visits and branded searches, position-based models and "
         "models that look at the chance of a sale alone miss what the ads cause.",
         columns=shown,
-        rows=rows,
-        found=found,
-        differs=differs,
-        figure=figure,
+        rows=rows_of(_ROWS, columns),
+        found=_found(read, top),
+        differs=paragraphs(_DIFFERS, top=top, others=ends(read.mean(top, "others"), "_sales")),
+        figure=_figure(read, names),
         caption="What people do more of, on other ways to us, because of a channel.",
     )
+
+
+@dataclass(frozen=True)
+class _Read:
+    """Intervals of what sums say of a channel."""
+
+    sums: Mapping[str, Floats]
+    seed: int
+
+    def mean(self, name: str, key: str) -> Interval:
+        """Of a world."""
+        return mean_interval(self.sums[f"{name}_{key}"], seed=self.seed)
+
+    def ratio(self, name: str, key: str, below: str) -> Interval:
+        """Of two sums."""
+        return ratio_of_sums_interval(
+            self.sums[f"{name}_{key}"], self.sums[f"{name}_{below}"], seed=self.seed
+        )
+
+    def change(self, name: str, key: str) -> Interval:
+        """What people do more with the channel than without, of `MOVED`."""
+        return self.ratio(name, key, f"{key}_without")
+
+    def way(self, name: str, key: str) -> Interval:
+        """Share of those who buy because of the channel, of `WAYS`."""
+        return self.ratio(name, f"via_{key}", "via_any")
+
+    def share(self, name: str, key: str) -> Interval:
+        """Of what all channels cause, or are credited with."""
+        every = [self.sums[f"{channel.name.lower()}_{key}"] for channel in PAID_CHANNELS]
+        return ratio_of_sums_interval(self.sums[f"{name}_{key}"], np.sum(every, axis=0), seed=self.seed)
+
+    def credited(self, name: str) -> dict[str, Interval]:
+        """Cells of any channel."""
+        found = {"spend_usd": self.mean(name, "spend_usd"), "caused_sales": self.mean(name, "caused")}
+        found |= {f"share_{key}_share": self.share(name, key) for key in _CREDITS}
+        return found | {f"{key}_ratio": self.ratio(name, key, "caused") for key in (LAST_CLICK, POSITION)}
+
+    def moved(self, name: str) -> dict[str, Interval]:
+        """Cells of a channel of `UPPER`."""
+        found = {f"{key}_share": self.change(name, key) for key in MOVED}
+        return found | {"others_sales": self.mean(name, "others")}
+
+
+def _found(read: _Read, top: str) -> list[str]:
+    shares = {
+        f"{place}_{key}": ends(read.share(name, key), "_share")
+        for place, name in (("top", top), ("search", _SEARCH))
+        for key in _CREDITS
+    }
+    return paragraphs(
+        _FOUND,
+        top=top,
+        capital=top.capitalize(),
+        **{key: ends(read.ratio(top, key, "caused"), "_ratio") for key in MOVED},
+        **{f"way_{key}": ends(read.way(top, key), "_share") for key in WAYS},
+        **shares,
+        top_times=ends(read.ratio(top, LAST_CLICK, "caused"), "_ratio"),
+        search_times=ends(read.ratio(_SEARCH, LAST_CLICK, "caused"), "_ratio"),
+    )
+
+
+def _figure(read: _Read, names: Sequence[str]) -> charts.Figure:
+    moved = {f"{name}: {words}": read.change(name, key) for name in names for key, words in MOVED.items()}
+    shades = [f"c{_UPPER_NAMES.index(name)}" for name in names for _ in MOVED]
+    return charts.forest(
+        share_rows(moved, shades),
+        x_title="% more than in the twin where the channel is silent",
+        lines={"no change": 0.0},
+    )
+
+
+_UPPER_NAMES = tuple(channel.name.lower() for channel in UPPER)
+_SEARCH = "search"
+_CREDITS = {"caused": "of what all channels cause", LAST_CLICK: "of last clicks", POSITION: "by position"}
+_ROWS = {
+    "spend_usd": "spend, a world",
+    **{f"{key}_share": f"{words}, more" for key, words in MOVED.items()},
+    "caused_sales": "sales caused, a world",
+    **{f"via_{key}_share": f"of their buyers, {words}" for key, words in WAYS.items()},
+    "others_sales": "sales credited to others with it only",
+    **{f"share_{key}_share": f"share {words}" for key, words in _CREDITS.items()},
+    f"{LAST_CLICK}_ratio": "credit / caused: last click",
+    f"{POSITION}_ratio": "credit / caused: position",
+}
+_FOUND = """
+For each sale that {top} causes there are {direct_visits} more direct visits, {organic_visits} from organic
+results, {other_clicks} more clicks on other channels' ads and {brand_searches} more searches for the brand.
+
+Of those who buy only because of {top}, {way_searched} searched in the month before, {way_brand} for the
+brand; {way_search} last came by a search, {way_own} by its ads (less those whom the ads took from another
+way).
+
+{capital} causes {top_caused} of what all channels cause; last click gives it {top_last_click} of its
+credit, position {top_position}. Search causes {search_caused} and is given {search_last_click} and
+{search_position}.
+
+In sales, last click gives {top} {top_times} times what it causes, search {search_times} times.
+"""
+_DIFFERS = """
+In DASS an analyst writes down what each ad changes; here it follows from stages and goodwill: a view or a
+click moves people on and makes them prefer the brand, and they search and visit more later.
+
+DASS compares models on paths that show every impression. This account is shown single impressions of
+display and retargeting only; of social and video it is shown clicks.
+
+Most buyers here would have bought anyway, so a channel can be credited with more than it causes while part
+of its effect is credited to others: compare shares, not sales.
+
+In DASS what acts upstream is credited to what comes after. Here {top} is also clicked often: with it on,
+last click gives the other channels {others} sales a world, as it takes last clicks from them.
+"""

@@ -6,7 +6,8 @@ from numpy.typing import ArrayLike, NDArray
 from gaelp.core.errors import BadInput
 
 UNKNOWN_CODE = 255
-_LARGEST_HOUR = 1e7
+LARGEST_HOUR = 10_000_000
+"""Hours lie within it on either side of the hour they are counted from: 1,140 years."""
 
 
 def hours_of(given: ArrayLike) -> NDArray[np.float64]:
@@ -14,9 +15,11 @@ def hours_of(given: ArrayLike) -> NDArray[np.float64]:
     hours = np.ascontiguousarray(given, np.float64)
     if hours.ndim != 1:
         raise BadInput("hour", hours.shape, "must be one row of numbers", "Give one per event.")
-    bad = np.flatnonzero(~(np.abs(hours) < _LARGEST_HOUR))
+    bad = np.flatnonzero(~(np.abs(hours) < LARGEST_HOUR))
     if bad.size:
-        raise BadInput(f"hour[{bad[0]}]", hours[bad[0]], "must be finite hours", "Mend the clock.")
+        raise BadInput(
+            f"hour[{bad[0]}]", hours[bad[0]], f"must be within {LARGEST_HOUR:,} hours of 0", "Mend the clock."
+        )
     return hours
 
 

@@ -43,6 +43,8 @@ _MOST = np.uint16(65535)
 _S32 = np.uint64(32)
 _ONE = np.uint64(1)
 _NEW = -2  # a sighting that has to be looked up
+Places = NDArray[np.void]
+"""One hash table of an `Index`."""
 
 
 @jit
@@ -169,14 +171,23 @@ def _add(t: Tables, c: int, hour: float, city: np.uint64, device: int, behaviour
 
 
 @jit(borrows=True)
+def _code_of(t: Tables, places: Places, kind: int, key: np.uint64) -> tuple[int, bool]:
+    """The code of a key, the next one of its kind where it is new, and whether it is."""
+    code = find(places, key)
+    if code >= 0:
+        return code, False
+    at = -1 - code
+    code = t.sizes[kind]
+    t.sizes[kind] += 1
+    places[at].key = key
+    places[at].code = code
+    return code, True
+
+
+@jit(borrows=True)
 def _cookie_code(t: Tables, index: Index, number: np.uint64) -> int:
-    c = find(index.cookies, number)
-    if c < 0:
-        at = -1 - c
-        c = t.sizes[COOKIES]
-        t.sizes[COOKIES] += 1
-        index.cookies[at].key = number
-        index.cookies[at].code = c
+    c, new = _code_of(t, index.cookies, COOKIES, number)
+    if new:
         p = t.profiles[c]
         p.number = number
         p.first = np.inf
@@ -191,13 +202,8 @@ def _cookie_code(t: Tables, index: Index, number: np.uint64) -> int:
 
 @jit(borrows=True)
 def _login_code(t: Tables, index: Index, number: np.uint64) -> int:
-    code = find(index.logins, number)
-    if code < 0:
-        at = -1 - code
-        code = t.sizes[LOGINS]
-        t.sizes[LOGINS] += 1
-        index.logins[at].key = number
-        index.logins[at].code = code
+    code, new = _code_of(t, index.logins, LOGINS, number)
+    if new:
         t.logins[code].number = number
         t.logins[code].cookies = NONE
     return code
@@ -205,13 +211,8 @@ def _login_code(t: Tables, index: Index, number: np.uint64) -> int:
 
 @jit(borrows=True)
 def _address_code(t: Tables, index: Index, number: np.uint64) -> int:
-    a = find(index.addresses, number)
-    if a < 0:
-        at = -1 - a
-        a = t.sizes[ADDRESSES]
-        t.sizes[ADDRESSES] += 1
-        index.addresses[at].key = number
-        index.addresses[at].code = a
+    a, new = _code_of(t, index.addresses, ADDRESSES, number)
+    if new:
         t.addresses[a].regulars = NONE
     return a
 
@@ -219,13 +220,8 @@ def _address_code(t: Tables, index: Index, number: np.uint64) -> int:
 @jit(borrows=True)
 def _sighting_code(t: Tables, index: Index, key: np.uint64) -> int:
     """Code of a sighting; the key is one more than the cookie's code before the address's."""
-    s = find(index.sightings, key)
-    if s < 0:
-        at = -1 - s
-        s = t.sizes[SIGHTINGS]
-        t.sizes[SIGHTINGS] += 1
-        index.sightings[at].key = key
-        index.sightings[at].code = s
+    s, new = _code_of(t, index.sightings, SIGHTINGS, key)
+    if new:
         seen = t.sightings[s]
         seen.cookie = np.int32((key - _ONE) >> _S32)
         seen.address = np.int32((key - _ONE) & np.uint64(0xFFFFFFFF))

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from gaelp.core.errors import BadInput
 from gaelp.core.names import nearest
-from gaelp.journeys.columns import find_column, header, hours, read_columns, texts
+from gaelp.journeys.columns import find_column, header, hours, read_columns, require, texts
+from gaelp.journeys.identity.checks import LARGEST_HOUR
 from gaelp.journeys.identity.resolver import Resolver
 
 COLUMNS = {
@@ -98,6 +99,9 @@ def read_identity_table(path: Path, truth: str | None = None) -> IdentityTable:
     cells = read_columns(path, [*used.values(), *([truth] if truth else [])])
     time_name = used["time"]
     hour = hours(time_name, cells[time_name])
+    first, last = (np.datetime64(end, "h").astype("M8[D]") for end in (-LARGEST_HOUR, LARGEST_HOUR))
+    within = np.abs(hour) < LARGEST_HOUR
+    require(time_name, cells[time_name], within, f"must be from {first + 1} to {last - 1}")
     n = hour.size
     if not n:
         raise BadInput("FILE", path.name, "must have at least one event", "Export some days.")

@@ -30,6 +30,8 @@ LEAST_REGIONS = 4
 """In each group, so that an error can be known."""
 _APART = 1e-9
 """Share of d N that N and y0 must leave unexplained."""
+_SMALLEST = 1e-9
+"""Of the largest region's people: a smaller region's sales would outweigh all others."""
 
 
 class RegionLift(NamedTuple):
@@ -56,7 +58,7 @@ def region_lift(
     Args:
         before, during: (n_geos,) response summed over the days before, and over those of the test; finite,
             and not 0 in all regions during the test, for that tells nothing, not even how sure it is.
-        people: (n_geos,) size, above 0, any scale.
+        people: (n_geos,) size in any unit, above 0 and at least a billionth of the largest.
         treated: (n_geos,).
         level: of the interval.
 
@@ -73,6 +75,7 @@ def region_lift(
     """
     check_shares(level=level)
     _check(before, during, people, treated)
+    people = _near_one(people)
     found = over_regions(treated[None, :], before, during, people)
     effect, error = float(found.value[0]), float(found.error[0])
     if np.isnan(effect):
@@ -96,6 +99,7 @@ def over_regions(labels: NDArray[np.bool_], before: Floats, during: Floats, peop
     Returns:
         Effects; NaN for a deal that sales before the test single out.
     """
+    people = _near_one(people)
     root = np.sqrt(people)
     usual = np.stack([root, before / root], axis=1)
     usual = usual / np.maximum(np.sqrt((usual**2).sum(axis=0)), 1e-300)
@@ -113,6 +117,12 @@ def over_regions(labels: NDArray[np.bool_], before: Floats, during: Floats, peop
     return Effect(reach * a_head, reach * np.sqrt(noise), people.size - 3)
 
 
+def _near_one(people: Floats) -> Floats:
+    """Another unit, in which the largest region is near 1: by a power of 4, so that no figure is rounded."""
+    exponent = int(np.frexp(people.max())[1])
+    return np.ldexp(people, -2 * (exponent // 2))
+
+
 def _check(before: Floats, during: Floats, people: Floats, treated: NDArray[np.bool_]) -> None:
     if not before.shape == during.shape == people.shape == treated.shape:
         shapes = [array.shape for array in (before, during, people, treated)]
@@ -125,6 +135,9 @@ def _check(before: Floats, during: Floats, people: Floats, treated: NDArray[np.b
     if not (people > 0).all():
         remedy = "Leave regions without people out."
         raise BadInput("people", float(people.min()), "must be above 0", remedy)
+    if people.min() < _SMALLEST * people.max():
+        allowed = f"must be at least {_SMALLEST:g} of the largest region's {people.max():g}"
+        raise BadInput("people", float(people.min()), allowed, "Give all regions' people in one unit.")
     least = int(min(treated.sum(), (~treated).sum()))
     if least < LEAST_REGIONS:
         remedy = "Treat more regions, or fewer."

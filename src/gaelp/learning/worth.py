@@ -1,0 +1,130 @@
+"""What a line's auctions are worth, measured on training worlds by the value model that sees truth.
+
+Under a budget the best bid for an opportunity is a multiplier times what winning it is worth. The platform's
+own bidder bids, in a line, target x its conversion rate x its guess of the person's stage, so the best target
+of a line is proportional to its mean worth over its mean guess, over the platform's rate. Where rivals' bids
+are spread evenly in logs, that is so whatever the bid: the same target fits any budget.
+
+One flight of `target_cpa` on training worlds is enough, for worth is an expectation and not a count of sales.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gaelp.core.errors import BadInput
+from gaelp.core.units import MICROS_PER_USD
+from gaelp.core.words import EMAIL_LINE, N_CREATIVES, N_LINES
+from gaelp.evaluation.worth import Valuer
+from gaelp.market.file import MarketFile
+from gaelp.market.market import Market
+from gaelp.market.state import SPEND
+from gaelp.worlds.flight import Tick, fly, make_market, warm_up
+from gaelp.worlds.splits import training_worlds
+from gaelp.worlds.tuned import Tuned
+
+Floats = NDArray[np.float64]
+N_WORLDS, N_PEOPLE = 16, 6_000
+"""Training worlds that are looked at, and their people."""
+EVERY_HOURS = 5
+"""Hours between two looks: every hour of the day within five days."""
+LARGEST = 20.0
+"""A line whose auctions are worth next to nothing, or a great deal, gets no factor beyond this."""
+
+
+@dataclass(frozen=True, eq=False)
+class LineWorth:
+    """What was measured, by line; sums over all worlds and looks.
+
+    Attributes:
+        worth_usd: (n_landings, n_lines) of an impression, or on search pages of a click, by landing page.
+        guess: (n_lines,) the platform's stage factor. n_auctions: (n_lines,) looked at.
+        rate: (n_lines,) conversions per impression or click that the platform had learnt, mean over worlds.
+        spend_usd: (n_lines,) of the flights.
+    """
+
+    worth_usd: Floats
+    guess: Floats
+    n_auctions: Floats
+    rate: Floats
+    spend_usd: Floats
+
+    @property
+    def landing(self) -> NDArray[np.int64]:
+        """(n_lines,) the landing page on which a line is worth most."""
+        return self.worth_usd.argmax(axis=0)
+
+    def factors(self) -> Floats:
+        """(n_lines,) best target of each line relative to the others; 1 on average over dollars spent.
+
+        E-mail, which no platform bids for, and lines without an auction have 1.
+        """
+        seen = (self.n_auctions > 0) & (self.worth_usd.max(axis=0) > 0)
+        seen[EMAIL_LINE] = False
+        if not seen.any():
+            allowed = "must be worth something on some line"
+            raise BadInput("worth_usd", 0.0, allowed, "Look at more worlds, people or days.")
+        best = np.where(seen, self.worth_usd.max(axis=0), 1.0)
+        wanted = np.log(best / np.where(seen, self.guess * self.rate, 1.0))
+        weight = np.where(seen, self.spend_usd + 1e-9, 0.0)
+        wanted -= (weight @ wanted) / weight.sum()
+        limit = np.log(LARGEST)
+        return np.where(seen, np.exp(np.clip(wanted, -limit, limit)), 1.0)
+
+
+def measure(
+    file: MarketFile,
+    *,
+    tuned: Tuned,
+    n_worlds: int = N_WORLDS,
+    n_people: int = N_PEOPLE,
+    days: int = 30,
+    seed: int = 0,
+    tick: Tick = lambda _: None,
+) -> LineWorth:
+    """Fly `target_cpa` on training worlds and look at what auctions are worth on its way.
+
+    Args:
+        file: the market. tuned: of its baselines. n_worlds, n_people, days: of the flights.
+        seed: names the training worlds. tick: told the world-hours done.
+    """
+    market = make_market(training_worlds(file, "train", n_worlds, seed), n_people)
+    traffic = warm_up(market, tick=tick)
+    looks = _Looks(market)
+
+    def look(hours: int) -> None:
+        tick(hours)
+        if market.hour % EVERY_HOURS == 0:
+            looks.look()
+
+    flight = fly(market, tuned.target_cpa(), days=days, traffic=traffic, tick=look, keep_bids=False)
+    spend = flight.report[..., SPEND].sum(axis=0) / MICROS_PER_USD
+    return looks.found(market.books.rate[:, 0].mean(axis=0), spend)
+
+
+class _Looks:
+    """Sums over looks at the coming hour, valued once with every landing page; creatives in even rotation."""
+
+    def __init__(self, market: Market) -> None:
+        self.market = market
+        n_landings = market.rules["landing_fit"].shape[1]
+        even = np.ones((market.n_worlds, N_LINES, N_CREATIVES))
+        self._valuers = [
+            Valuer(market, 1.0, np.full((market.n_worlds, N_LINES), page), even) for page in range(n_landings)
+        ]
+        self._worth = np.zeros((n_landings, N_LINES))
+        self._guess, self._n = np.zeros(N_LINES), np.zeros(N_LINES)
+
+    def look(self) -> None:
+        market = self.market
+        for page, valuer in enumerate(self._valuers):
+            found, worth, _ = valuer.value()
+            np.add.at(self._worth[page], found["line"][:, 0], worth)
+        stage = market.pop.people["stage"][found["world"], found["person"]]
+        np.add.at(self._guess, found["line"][:, 0], market.rules["predict_stage"][found["world"], stage])
+        np.add.at(self._n, found["line"][:, 0], 1.0)
+
+    def found(self, rate: Floats, spend_usd: Floats) -> LineWorth:
+        n = np.maximum(self._n, 1.0)
+        return LineWorth(self._worth / n, self._guess / n, self._n, rate, spend_usd)
