@@ -24,9 +24,14 @@ def train_command(
     market: MarketOption = DEFAULT_MARKET,
     agent: Annotated[
         str,
-        typer.Option(help="static_lines or controller; baselines tunes fixed, pacing, pid and target_cpa."),
+        typer.Option(
+            help="static_lines, controller, or ppo, a network that corrects the controller; baselines tunes"
+            " fixed, pacing, pid and target_cpa."
+        ),
     ] = "static_lines",
-    epochs: Annotated[int | None, typer.Option(help="Rounds of search of static_lines.", min=1)] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Rounds of static_lines' search, or of ppo.", min=1)
+    ] = None,
     minutes: Annotated[
         float | None, typer.Option(help="Wall-clock minutes instead of epochs.", min=0.01)
     ] = None,
@@ -41,25 +46,27 @@ def train_command(
 ) -> None:
     """Learn on training worlds; the worlds of other splits are out of reach.
 
-    Only the search of static_lines knows epochs, minutes and --resume. Tuned baselines are written beside the
-    market file; they know no --out.
+    Only static_lines and ppo know epochs and --resume, and only static_lines minutes. Tuned baselines are
+    written beside the market file; they know no --out.
     """
     from gaelp.core.errors import BadInput
     from gaelp.core.names import require_known
     from gaelp.learning import controller, lines, tuning
     from gaelp.market.file import load
-    from gaelp.worlds.registry import AGENTS
+    from gaelp.worlds.registry import AGENTS, CORRECTED, trained_lines
     from gaelp.worlds.simulate import check_sizes
     from gaelp.worlds.tuned import save_tuned, tuned_for
 
-    require_known("agent", agent, [*AGENTS, "baselines"])
+    require_known("agent", agent, [*AGENTS, CORRECTED, "baselines"])
     require_known("executor", executor, ["inline"])
     given = {"epochs": epochs, "minutes": minutes, "resume": resume or None, "out": folder}
-    unknown = {"baselines": list(given), "controller": list(given)[:3]}.get(agent, [])
+    unknown = {"baselines": list(given), "controller": list(given)[:3], "ppo": ["minutes"]}.get(agent, [])
     for name in unknown:
         if given[name] is not None:
             raise BadInput(name, given[name], f"is not for {agent}", f"Leave --{name} out.")
-    usual = {"baselines": tuning, "controller": controller}.get(agent, lines)
+    usual: Any = {"baselines": tuning, "controller": controller}.get(agent, lines)
+    if agent == CORRECTED:
+        from gaelp.learning import campaigns as usual  # brings torch
     n_worlds = usual.N_WORLDS if worlds is None else worlds
     n_people = usual.N_PEOPLE if users is None else users
     check_sizes(worlds=n_worlds, users=n_people, days=days)
@@ -93,6 +100,25 @@ def train_command(
                     f"${tried.objective_usd:,.0f}, spent {tried.spent:.0%}"
                 ),
             )
+    elif agent == CORRECTED:
+        base = trained_lines("controller", file)
+        if base is None or folder is None:
+            raise BadInput("out", folder, "must be a folder", "Name the run's folder with --out.")
+        result = usual.train(
+            file,
+            base=base,
+            tuned=tuned_for(file),
+            epochs=50 if epochs is None else epochs,
+            out=Path(folder),
+            n_worlds=n_worlds,
+            n_people=n_people,
+            days=days,
+            seed=seed,
+            resume=resume,
+            report=lambda done: tell(
+                f"epoch {done['epoch']:3d}  gained on the controller, in daily budgets {done['reward']:+.3f}"
+            ),
+        )
     else:
 
         def report(done: lines.Progress) -> None:

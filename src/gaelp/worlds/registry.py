@@ -9,6 +9,7 @@ import numpy as np
 from gaelp.agents.actions import ActionPolicy
 from gaelp.agents.baselines import RandomPolicy
 from gaelp.agents.policy import Policy
+from gaelp.agents.residual import ResidualPolicy, network_corrector
 from gaelp.core.errors import BadInput, MismatchError
 from gaelp.core.names import require_known
 from gaelp.core.words import LINES
@@ -19,7 +20,10 @@ from gaelp.worlds.tuned import Tuned, tuned_for
 POLICIES = ("random", "fixed", "target_cpa", "pid", "pacing", "static_lines", "controller")
 AGENTS = ("static_lines", "controller")
 """Policies that learn a factor for each line, which a checkpoint holds."""
+CORRECTED = "ppo"
+"""Agent whose network corrects a controller; its folder holds both."""
 CHECKPOINT = "checkpoint.json"
+NETWORK = "network.npz"
 SAVED_MODEL = ".zip"
 _HIGHEST_MULTIPLIER = 1000.0
 N = TypeVar("N", int, float)
@@ -62,20 +66,32 @@ class TrainedLines(NamedTuple):
     """What a checkpoint holds: whose it is, and what it learnt, sorted by name; it can be hashed.
 
     Attributes:
-        agent: one of `AGENTS`. multiplier: a factor for each line.
+        agent: one of `AGENTS`, or `CORRECTED`. multiplier: a factor for each line.
         landing: the controller's landing page of each line. settings: of its level, see `Tuned.controller`.
+        network: path of what corrects the controller; empty for none.
     """
 
     agent: str
     multiplier: tuple[tuple[str, float], ...]
     landing: tuple[tuple[str, int], ...] = ()
     settings: tuple[tuple[str, float], ...] = ()
+    network: str = ""
 
     def policy(self, tuned: Tuned) -> Policy:
         """The policy, on the tuned values of its market."""
-        if self.agent == "controller":
-            return tuned.controller(dict(self.multiplier), dict(self.landing), dict(self.settings))
-        return tuned.pacing(dict(self.multiplier))
+        if not self.network:
+            return self.base(tuned)
+        return ResidualPolicy(self.base(tuned), network_corrector(Path(self.network)))
+
+    def base(self, tuned: Tuned) -> Policy:
+        """The policy without its network."""
+        if self.agent == "static_lines":
+            return tuned.pacing(dict(self.multiplier))
+        return tuned.controller(dict(self.multiplier), dict(self.landing), dict(self.settings))
+
+    def learnt(self) -> dict[str, Any]:
+        """What a checkpoint of the same keeps beside the factors."""
+        return {"landing": dict(self.landing), "settings": dict(self.settings)}
 
 
 def trained_lines(name_or_path: str, file: MarketFile, *, others: Iterable[str] = ()) -> TrainedLines | None:
@@ -99,10 +115,9 @@ def trained_lines(name_or_path: str, file: MarketFile, *, others: Iterable[str] 
     else:
         path = _checkpoint_path(name_or_path, sorted({*POLICIES, *others}))
     found = read_checkpoint(path, file)
-    return TrainedLines(
-        found["agent"],
-        *(tuple(sorted(found[name].items())) for name in ("line_multiplier", "landing", "settings")),
-    )
+    learnt = [tuple(sorted(found[name].items())) for name in ("line_multiplier", "landing", "settings")]
+    network = str(path.with_name(NETWORK)) if found["agent"] == CORRECTED else ""
+    return TrainedLines(found["agent"], learnt[0], learnt[1], learnt[2], network)
 
 
 def policy_label(name_or_path: str, reserved: Iterable[str] = POLICIES) -> str:
@@ -183,7 +198,7 @@ def read_checkpoint(path: Path, file: MarketFile) -> dict[str, Any]:
     if not {"agent", "market_sha256", "line_multiplier"} <= data.keys():
         allowed = "must have agent, market_sha256 and line_multiplier"
         raise BadInput("checkpoint", str(path), allowed, "Train it again by `gaelp train`.")
-    require_known("agent", str(data["agent"]), AGENTS)
+    require_known("agent", str(data["agent"]), (*AGENTS, CORRECTED))
     trained_on = str(data["market_sha256"])
     if trained_on != file.sha256:
         raise MismatchError(

@@ -1,0 +1,157 @@
+"""PPO on campaigns: what a day's reward is, that training and flying are one thing, and that it resumes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from gaelp.agents.networks import read_arrays
+from gaelp.agents.residual import LARGEST, N_GROUPS, ResidualPolicy, residual_factors
+from gaelp.core.errors import BadInput
+from gaelp.core.words import EMAIL_LINE, N_LINES
+from gaelp.learning.campaigns import Campaigns, train
+from gaelp.market.file import load
+from gaelp.worlds.flight import fly, make_market, warm_up
+from gaelp.worlds.registry import NETWORK, TrainedLines, make_policy
+from gaelp.worlds.splits import training_worlds
+from gaelp.worlds.tuned import tuned_for
+
+FILE = load("markets/family_safety.toml")
+TUNED = tuned_for(FILE)
+BASE = TrainedLines("controller", (("social_new_mobile", 1.5),), (("search_generic_mobile", 1),))
+TINY = {"n_worlds": 2, "n_people": 400, "days": 3}
+
+
+def campaigns(**changes):
+    options = TINY | {"runoff_days": 2} | changes
+    return Campaigns(FILE, lambda: BASE.base(TUNED), tuned=TUNED, **options)
+
+
+def test_actions_are_factors_of_price_groups_and_leave_email_alone():
+    action = np.zeros((1, N_GROUPS), np.float32)
+    action[0, 4], action[0, 5] = 1.0, -7.0
+    factors = residual_factors(action)[0]
+    assert factors[8:10].tolist() == pytest.approx([LARGEST] * 2)
+    assert factors[10:12].tolist() == pytest.approx([1 / LARGEST] * 2)
+    assert factors[EMAIL_LINE] == 1.0 and factors.shape == (N_LINES,)
+
+
+def test_no_corrections_earn_exactly_nothing():
+    environment = campaigns()
+    environment.reset(0)
+    for day in range(3):
+        _, reward, _, ended, truncated = environment.step(np.zeros((2, N_GROUPS), np.float32))
+        assert (reward == 0.0).all() and (ended == (day == 2)).all() and not truncated.any()
+    with pytest.raises(BadInput, match="campaigns are over"):
+        environment.step(np.zeros((2, N_GROUPS), np.float32))
+
+
+def test_training_and_flying_do_the_same_with_the_same_actions():
+    """The environment's worlds flown by `ResidualPolicy`, which sees the same rows, spend the same micros."""
+    rng = np.random.default_rng(5)
+    actions = rng.normal(size=(3, 2, N_GROUPS)).astype(np.float32)
+    environment = campaigns()
+    rows = [environment.reset(3)]
+    for action in actions:
+        rows.append(environment.step(action)[0])
+
+    class Script:
+        def __init__(self):
+            self.day, self.seen = 0, []
+
+        def act(self, observation):
+            self.seen.append(observation.copy())
+            self.day += 1
+            return actions[self.day - 1]
+
+    script = Script()
+    market = make_market(training_worlds(FILE, "train", 2, 100_003), 400)
+    policy = ResidualPolicy(BASE.base(TUNED), lambda: script)
+    flight = fly(market, policy, days=3, traffic=warm_up(market), tuned=TUNED)
+    np.testing.assert_array_equal(flight.spend_micros, environment._flown._reports.spend_micros)
+    np.testing.assert_array_equal(np.array(script.seen), np.array(rows[:3]))
+
+
+def test_an_epoch_has_its_own_worlds_and_always_the_same():
+    first, other, again = (campaigns().reset(epoch) for epoch in (1, 2, 1))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+def arrays_of(folder):
+    header, arrays = read_arrays(folder / NETWORK)
+    return header, arrays
+
+
+def assert_equal_runs(one, other):
+    (header, arrays), (other_header, other_arrays) = arrays_of(one), arrays_of(other)
+    assert header == other_header and arrays.keys() == other_arrays.keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, other_arrays[name], err_msg=name)
+
+
+@pytest.mark.slow
+def test_a_resumed_training_ends_as_one_that_never_stopped_and_flies(tmp_path):
+    options = {"base": BASE, "tuned": TUNED, "epochs": 2, **TINY}
+    train(FILE, out=tmp_path / "whole", **options)
+
+    class Stopped(Exception):
+        pass
+
+    def stop(_):
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        train(FILE, out=tmp_path / "parts", report=stop, **options)
+    assert arrays_of(tmp_path / "parts")[0]["epoch"] == 1
+    train(FILE, out=tmp_path / "parts", resume=True, **options)
+    assert_equal_runs(tmp_path / "whole", tmp_path / "parts")
+    policy = make_policy(str(tmp_path / "whole"), FILE)()
+    assert isinstance(policy, ResidualPolicy)
+    assert policy.base.line_multiplier == dict(BASE.multiplier)
+    market = make_market(training_worlds(FILE, "train", 2, 9), 400)
+    flight = fly(market, policy, days=2, traffic=warm_up(market))
+    assert flight.spend_micros.sum() > 0 and flight.denied.sum() == 0
+    with pytest.raises(BadInput, match="must have been trained with"):
+        train(FILE, out=tmp_path / "whole", resume=True, **(options | {"epochs": 5}))
+    (tmp_path / "whole" / NETWORK).write_bytes(b"damaged")
+    with pytest.raises(BadInput, match="must be a network's file"):
+        make_policy(str(tmp_path / "whole"), FILE)()
+
+
+def test_a_resume_needs_a_network(tmp_path):
+    with pytest.raises(BadInput, match="needs a network"):
+        train(FILE, base=BASE, tuned=TUNED, epochs=1, out=tmp_path, resume=True, **TINY)
+    assert not list(tmp_path.iterdir())
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from tests.learning.test_campaigns import BASE, FILE, TINY, TUNED, train
+train(FILE, base=BASE, tuned=TUNED, epochs=6, out=Path(sys.argv[1]), resume=sys.argv[2] == "resume", **TINY)
+"""
+
+
+@pytest.mark.study
+@pytest.mark.timeout(3600)
+def test_training_killed_twenty_times_ends_as_one_that_was_left_alone(tmp_path):
+    options = {"base": BASE, "tuned": TUNED, "epochs": 6, **TINY}
+    train(FILE, out=tmp_path / "whole", **options)
+    rng = np.random.default_rng(0)
+    began = time.monotonic()
+    train(FILE, out=tmp_path / "timed", **options)
+    usual = time.monotonic() - began + 4.0  # and what imports take
+    for number in range(20):
+        out = tmp_path / f"killed{number}"
+        process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(out), "new"], env=os.environ)
+        time.sleep(rng.uniform(0.2, 1.0) * usual)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        how = "resume" if (out / NETWORK).is_file() else "new"
+        subprocess.run([sys.executable, "-c", SCRIPT, str(out), how], check=True, env=os.environ)
+        assert_equal_runs(tmp_path / "whole", out)
