@@ -41,8 +41,10 @@ def test_a_trained_checkpoint_can_be_flown_and_resumed(
         (["--agent", "baselines", "--epochs", "1"], "`epochs` was 1; is not for baselines"),
         (["--agent", "baselines", "--minutes", "1"], "`minutes` was 1.0; is not for baselines"),
         (["--agent", "baselines", "--out", "runs/x"], "`out` was 'runs/x'; is not for baselines"),
-        (["--agent", "controller", "--epochs", "1"], "`epochs` was 1; is not for controller"),
-        (["--agent", "controller", "--resume"], "`resume` was True; is not for controller"),
+        (["--agent", "controller", "--epochs", "1"], "Name one to keep the network in"),
+        (["--agent", "controller", "--resume", "--out", "runs/none"], "needs a network"),
+        (["--agent", "value", "--resume"], "Name the run's folder with --out."),
+        (["--agent", "value", "--minutes", "nan"], "--minutes"),
         (["--agent", "baselines", "--resume"], "`resume` was True; is not for baselines"),
     ],
 )

@@ -9,11 +9,12 @@ import time
 import numpy as np
 import pytest
 
+from gaelp.agents.controller import LARGEST, N_GROUPS, ControllerPolicy, day_factors
 from gaelp.agents.networks import read_arrays
-from gaelp.agents.residual import LARGEST, N_GROUPS, ResidualPolicy, residual_factors
 from gaelp.core.errors import BadInput
 from gaelp.core.words import EMAIL_LINE, N_LINES
-from gaelp.learning.campaigns import Campaigns, train
+from gaelp.learning.campaigns import Campaigns
+from gaelp.learning.controller import train
 from gaelp.market.file import load
 from gaelp.worlds.flight import fly, make_market, warm_up
 from gaelp.worlds.registry import NETWORK, TrainedLines, make_policy
@@ -22,7 +23,7 @@ from gaelp.worlds.tuned import tuned_for
 
 FILE = load("markets/family_safety.toml")
 TUNED = tuned_for(FILE)
-BASE = TrainedLines("controller", (("social_new_mobile", 1.5),), (("search_generic_mobile", 1),))
+BASE = TrainedLines("value", (("social_new_mobile", 1.5),), (("search_generic_mobile", 1),))
 TINY = {"n_worlds": 2, "n_people": 400, "days": 3}
 
 
@@ -34,7 +35,7 @@ def campaigns(**changes):
 def test_actions_are_factors_of_price_groups_and_leave_email_alone():
     action = np.zeros((1, N_GROUPS), np.float32)
     action[0, 4], action[0, 5] = 1.0, -7.0
-    factors = residual_factors(action)[0]
+    factors = day_factors(action)[0]
     assert factors[8:10].tolist() == pytest.approx([LARGEST] * 2)
     assert factors[10:12].tolist() == pytest.approx([1 / LARGEST] * 2)
     assert factors[EMAIL_LINE] == 1.0 and factors.shape == (N_LINES,)
@@ -51,7 +52,7 @@ def test_no_corrections_earn_exactly_nothing():
 
 
 def test_training_and_flying_do_the_same_with_the_same_actions():
-    """The environment's worlds flown by `ResidualPolicy`, which sees the same rows, spend the same micros."""
+    """The environment's worlds flown by `ControllerPolicy` spend the same micros; it sees the same rows."""
     rng = np.random.default_rng(5)
     actions = rng.normal(size=(3, 2, N_GROUPS)).astype(np.float32)
     environment = campaigns()
@@ -70,7 +71,7 @@ def test_training_and_flying_do_the_same_with_the_same_actions():
 
     script = Script()
     market = make_market(training_worlds(FILE, "train", 2, 100_003), 400)
-    policy = ResidualPolicy(BASE.base(TUNED), lambda: script)
+    policy = ControllerPolicy(BASE.base(TUNED), lambda: script)
     flight = fly(market, policy, days=3, traffic=warm_up(market), tuned=TUNED)
     np.testing.assert_array_equal(flight.spend_micros, environment._flown._reports.spend_micros)
     np.testing.assert_array_equal(np.array(script.seen), np.array(rows[:3]))
@@ -96,7 +97,7 @@ def assert_equal_runs(one, other):
 
 @pytest.mark.slow
 def test_a_resumed_training_ends_as_one_that_never_stopped_and_flies(tmp_path):
-    options = {"base": BASE, "tuned": TUNED, "epochs": 2, **TINY}
+    options = {"base": BASE, "tuned": TUNED, "epochs": 2, "minutes": None, **TINY}
     train(FILE, out=tmp_path / "whole", **options)
 
     class Stopped(Exception):
@@ -111,13 +112,15 @@ def test_a_resumed_training_ends_as_one_that_never_stopped_and_flies(tmp_path):
     train(FILE, out=tmp_path / "parts", resume=True, **options)
     assert_equal_runs(tmp_path / "whole", tmp_path / "parts")
     policy = make_policy(str(tmp_path / "whole"), FILE)()
-    assert isinstance(policy, ResidualPolicy)
+    assert isinstance(policy, ControllerPolicy)
     assert policy.base.line_multiplier == dict(BASE.multiplier)
     market = make_market(training_worlds(FILE, "train", 2, 9), 400)
     flight = fly(market, policy, days=2, traffic=warm_up(market))
     assert flight.spend_micros.sum() > 0 and flight.denied.sum() == 0
-    with pytest.raises(BadInput, match="must have been trained with"):
-        train(FILE, out=tmp_path / "whole", resume=True, **(options | {"epochs": 5}))
+    with pytest.raises(BadInput, match="must be trained with"):
+        train(FILE, out=tmp_path / "whole", resume=True, **(options | {"seed": 5}))
+    with pytest.raises(BadInput, match="must be above the 2 already done"):
+        train(FILE, out=tmp_path / "whole", resume=True, **options)
     (tmp_path / "whole" / NETWORK).write_bytes(b"damaged")
     with pytest.raises(BadInput, match="must be a network's file"):
         make_policy(str(tmp_path / "whole"), FILE)()
@@ -125,7 +128,7 @@ def test_a_resumed_training_ends_as_one_that_never_stopped_and_flies(tmp_path):
 
 def test_a_resume_needs_a_network(tmp_path):
     with pytest.raises(BadInput, match="needs a network"):
-        train(FILE, base=BASE, tuned=TUNED, epochs=1, out=tmp_path, resume=True, **TINY)
+        train(FILE, base=BASE, tuned=TUNED, epochs=1, minutes=None, out=tmp_path, resume=True, **TINY)
     assert not list(tmp_path.iterdir())
 
 
@@ -133,14 +136,15 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from tests.learning.test_campaigns import BASE, FILE, TINY, TUNED, train
-train(FILE, base=BASE, tuned=TUNED, epochs=6, out=Path(sys.argv[1]), resume=sys.argv[2] == "resume", **TINY)
+out, how = Path(sys.argv[1]), sys.argv[2]
+train(FILE, base=BASE, tuned=TUNED, epochs=6, minutes=None, out=out, resume=how == "resume", **TINY)
 """
 
 
 @pytest.mark.study
 @pytest.mark.timeout(3600)
 def test_training_killed_twenty_times_ends_as_one_that_was_left_alone(tmp_path):
-    options = {"base": BASE, "tuned": TUNED, "epochs": 6, **TINY}
+    options = {"base": BASE, "tuned": TUNED, "epochs": 6, "minutes": None, **TINY}
     train(FILE, out=tmp_path / "whole", **options)
     rng = np.random.default_rng(0)
     began = time.monotonic()

@@ -1,74 +1,114 @@
-"""`controller`: a target cost per conversion for each line, all scaled by one level that keeps the plan.
+"""`controller`: a network that corrects the targets of `value` once a day, line group by line group.
 
-The platform's own bidder sees more of a person than an account does, so a target for it buys better people
-than a bid by hand. What one target cannot say is which channels cause sales and which only collect them: that
-is what the factors by line are for, learnt on training worlds, and so is each line's landing page. The level
-is a dual pacer's, hour by hour, or as often as a control profile lets it through. It aims at a part of the
-budget: the last dollars of a day are the dearest.
+The base says what a line is worth on average and keeps the budget; the network sees how the campaign goes and
+may move each price group (a line without its device) by half as much again. Actions of zero are the base.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gaelp.agents.baselines import begun
-from gaelp.agents.policy import Brief
-from gaelp.control.controls import ProposedControls, propose
-from gaelp.control.pacing import DualPacer, PacingSettings
-from gaelp.core.words import EMAIL_LINE, LINES, N_LINES
+from gaelp.agents.actions import WORLDS_AN_ACTOR, observer_for
+from gaelp.agents.policy import Brief, Policy
+from gaelp.control.controls import ProposedControls
+from gaelp.core.words import EMAIL_LINE, N_LINES
+from gaelp.observation.campaign import CAMPAIGN_FEATURES, CampaignObserver
 from gaelp.observation.view import View
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating]
+N_GROUPS = EMAIL_LINE // 2
+LARGEST = 1.5
+"""An action of 1 multiplies a group's bids and targets by this, one of -1 divides them."""
+EVERY_HOURS = 24
+"""Hours between two decisions: targets of real accounts move once a day."""
 
-HIGHEST_TARGET = 50.0
-"""Largest target of a line, in CAC targets; the gate's own cap lies above it."""
+
+def day_factors(action: Floats) -> NDArray[np.float64]:
+    """(n_worlds, n_groups) actions, cut to -1 to 1 -> (n_worlds, n_lines) factors; e-mail keeps its price.
+
+    >>> day_factors(np.zeros((1, N_GROUPS))).tolist() == [[1.0] * N_LINES]
+    True
+    """
+    factors = np.ones((action.shape[0], N_LINES))
+    of_group = np.exp(np.clip(action.astype(np.float64), -1.0, 1.0) * np.log(LARGEST))
+    factors[:, :EMAIL_LINE] = np.repeat(of_group, 2, axis=1)
+    return factors
+
+
+def corrected(proposed: ProposedControls, factors: NDArray[np.float64]) -> ProposedControls:
+    """Proposed controls with bids and targets multiplied by (n_worlds, n_lines) factors, in place."""
+    proposed.bid_usd[:] *= factors
+    proposed.target_cpa_usd[:] *= factors
+    return proposed
+
+
+class Corrector(Protocol):
+    """Chooses a day's actions from features; remembers one flight of a group of accounts."""
+
+    def act(self, observation: NDArray[np.float32]) -> Floats:
+        """(n, n_groups) actions for (n, n_features) of `CAMPAIGN_FEATURES`, n at most `WORLDS_AN_ACTOR`."""
 
 
 @dataclass
 class ControllerPolicy:
-    """Targets by line under one paced level.
+    """Flies a base policy with a network's corrections.
 
     Attributes:
-        target_usd: attributed cost per conversion asked for of a line whose factor is 1, at level 1.
-        settings: of the pacer that moves the level; its cost limit is not used.
-        line_multiplier: factor on the target per line name, 1 where not named.
-        landing: landing page per line name, the home page where not named.
-        spend_share: part of the daily budget that the level aims to spend.
-        factor: (n_worlds, n_lines) factors per world instead, for a search that tries many at once.
+        base: what is corrected.
+        new_corrector: makes one that remembers nothing; one acts for each group of worlds.
+        name: for tables.
     """
 
-    target_usd: float
-    settings: PacingSettings
-    line_multiplier: Mapping[str, float] = field(default_factory=dict)
-    landing: Mapping[str, int] = field(default_factory=dict)
-    spend_share: float = 1.0
+    base: Policy
+    new_corrector: Callable[[], Corrector]
     name: str = "controller"
-    factor: Floats | None = None
-    _brief: Brief | None = field(default=None, repr=False)
+    _observer: CampaignObserver | None = field(default=None, repr=False)
 
     def start(self, brief: Brief) -> None:
-        """Begin a campaign at the first level."""
-        factor = self.factor
-        if factor is None:
-            factor = np.array([[self.line_multiplier.get(line.name, 1.0) for line in LINES]])
-        self._target = self.target_usd * factor
-        self._landing = np.array([self.landing.get(line.name, 0) for line in LINES])
-        aim = self.spend_share * brief.daily_budget_usd
-        self._pacer = DualPacer(self.settings, brief.traffic, aim, np.inf)
+        """Begin a campaign with correctors that remember nothing."""
         self._brief = brief
+        self._observer = None
+        self._correctors = [self.new_corrector() for _ in range(0, brief.n_worlds, WORLDS_AN_ACTOR)]
+        self.base.start(brief)
 
     def act(self, view: View) -> ProposedControls:
-        """Scale every line's target; e-mail, which no platform bids for, keeps its fixed price."""
-        brief = begun(self._brief)
-        level = self._pacer.step(view.hour_of_week, view.spend_usd.sum(axis=1), np.zeros(brief.n_worlds))
-        bid = np.zeros((brief.n_worlds, N_LINES))
-        bid[:, EMAIL_LINE] = brief.reference_price_usd[EMAIL_LINE]
-        proposed = propose(bid, brief.daily_budget_usd)
-        proposed.target_cpa_usd[:] = np.minimum(
-            level[:, None] * self._target, HIGHEST_TARGET * brief.cac_target_usd
-        )
-        proposed.target_cpa_usd[:, EMAIL_LINE] = 0.0
-        proposed.landing[:] = self._landing
-        return proposed
+        """What the base wants, times the factors of the day."""
+        if self._observer is None:
+            self._observer = observer_for(self._brief, view.hours_left)
+        rows = self._observer.observe(view)
+        if view.hour % EVERY_HOURS == 0:
+            action = [
+                corrector.act(rows[i * WORLDS_AN_ACTOR : (i + 1) * WORLDS_AN_ACTOR])
+                for i, corrector in enumerate(self._correctors)
+            ]
+            self._factors = day_factors(np.concatenate(action))
+        return corrected(self.base.act(view), self._factors)
+
+
+def network_corrector(path: Path) -> Callable[[], Corrector]:
+    """A maker of correctors for the network in a file that `gaelp train --agent controller` wrote.
+
+    Raises:
+        BadInput: it is no such file. MismatchError: it was trained on other features.
+    """
+    from gaelp.agents.networks import ActorCritic  # brings torch
+
+    network = ActorCritic.load(path, CAMPAIGN_FEATURES)
+
+    class _Network:
+        """Always asks for a whole group, empty rows added: sums then run alike however many fly."""
+
+        def __init__(self) -> None:
+            self._state = network.first_state(WORLDS_AN_ACTOR)
+            self._rows = np.zeros((WORLDS_AN_ACTOR, len(CAMPAIGN_FEATURES)), np.float32)
+
+        def act(self, observation: NDArray[np.float32]) -> Floats:
+            self._rows[: len(observation)] = observation
+            action, _, _, self._state = network.act(self._rows, self._state)
+            return action[: len(observation)]
+
+    return _Network

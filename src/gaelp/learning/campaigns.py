@@ -7,25 +7,19 @@ still to come when the campaign ends are lived out, so nothing is cut off.
 """
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gaelp.agents.actions import observer_for
-from gaelp.agents.networks import ActorCritic, NetworkShape
+from gaelp.agents.controller import EVERY_HOURS, corrected, day_factors
 from gaelp.agents.policy import Brief, Policy
-from gaelp.agents.residual import EVERY_HOURS, N_GROUPS, corrected, residual_factors
 from gaelp.core.errors import BadInput
-from gaelp.learning.ppo import PPO, PPOSettings, Report
 from gaelp.learning.practice import FULL_SPEND
 from gaelp.market.file import MarketFile
 from gaelp.market.market import Market
-from gaelp.observation.campaign import CAMPAIGN_FEATURES
 from gaelp.platforms.simulated import SimulatedPlatform
 from gaelp.worlds.flight import make_brief, make_market, open_account, panel_budget, run_off, warm_up
-from gaelp.worlds.registry import CHECKPOINT, NETWORK, TrainedLines, write_checkpoint
 from gaelp.worlds.splits import training_worlds
 from gaelp.worlds.tuned import Tuned
 
@@ -83,7 +77,7 @@ class Campaigns:
         """
         if self._day >= self.days:
             raise BadInput("day", self._day, f"must be below {self.days}", "The campaigns are over: reset.")
-        factors = residual_factors(actions)
+        factors = day_factors(actions)
         before = self._flown.profit() - self._plain.profit()
         for _ in range(EVERY_HOURS):
             self._flown.hour(factors)
@@ -132,70 +126,3 @@ class _Side:
 
     def short(self, full: Floats) -> Floats:
         return np.maximum(full - self.spend(), 0.0)
-
-
-N_WORLDS, N_PEOPLE = 100, 1_000
-"""Training worlds of an epoch, and their people."""
-FIRST_LOG_STD = -1.0
-"""Of the first actions: a third of the way to `residual.LARGEST`, up or down."""
-
-
-def train(
-    file: MarketFile,
-    *,
-    base: TrainedLines,
-    tuned: Tuned,
-    epochs: int,
-    out: Path,
-    n_worlds: int = N_WORLDS,
-    n_people: int = N_PEOPLE,
-    days: int = 30,
-    core: str = "gru",
-    seed: int = 0,
-    resume: bool = False,
-    report: Callable[[Report], None] = lambda _: None,
-) -> dict[str, Any]:
-    """Train a network to correct a controller, and keep it in a folder that flies as a policy.
-
-    Args:
-        file: the market. base: the controller. tuned: of the market's baselines.
-        epochs: of acting and learning; the learning rate falls to 0 over them, so a resume keeps them.
-        out: a folder. core: of the network, one of `networks.CORES`. seed: of worlds, weights and draws.
-        resume: go on from the network in `out`. report: told each epoch's figures.
-
-    Raises:
-        BadInput: there is nothing to go on from, or it was trained with other settings.
-    """
-    path = out / NETWORK
-    settings = PPOSettings(
-        epochs=epochs, steps=days, gamma=1.0, lam=0.9, minibatch_rows=750, seed=seed, longest=days
-    )
-    if resume:
-        if not path.is_file():
-            raise BadInput("resume", str(path), "needs a network", "Name the run's folder with --out.")
-        ppo = PPO.load(path, CAMPAIGN_FEATURES)
-        if ppo.settings != settings or ppo.network.shape.core != core:
-            remedy = "Resume with the settings it was begun with, or begin in another folder."
-            raise BadInput("resume", str(path), f"must have been trained with {settings}", remedy)
-    else:
-        shape = NetworkShape(core=core, n_actions=N_GROUPS, first_log_std=FIRST_LOG_STD)
-        ppo = PPO(ActorCritic(CAMPAIGN_FEATURES, shape, seed=seed), settings)
-    write_checkpoint(out / CHECKPOINT, file, dict(base.multiplier), base.learnt(), agent="ppo")
-    environment = Campaigns(
-        file,
-        lambda: base.base(tuned),
-        tuned=tuned,
-        n_worlds=n_worlds,
-        n_people=n_people,
-        days=days,
-        seed=seed,
-    )
-    reports: list[Report] = []
-
-    def tell(figures: Report) -> None:
-        ppo.save(path)
-        reports.append(figures)
-        report(figures)
-
-    ppo.train(environment, tell=tell)
-    return {"agent": "ppo", "epochs": ppo.epoch, "history": reports}

@@ -1,103 +1,105 @@
-"""Training of `controller`: what lines are worth by the value model, then how to spend, by flights.
+"""Training of `controller`: recurrent PPO on the corrections of `value`, new training worlds each epoch."""
 
-Factors and landing pages come from one look at training worlds (`worth.measure`). How fast the level moves
-and what part of the budget it aims at are tuned as the baselines are: for incremental profit subject to
-spending at least 90 % of the budget, on other training worlds. There is nothing to resume: it takes minutes.
-"""
-
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import Any
 
-from gaelp.agents.controller import ControllerPolicy
-from gaelp.core.words import LINES
-from gaelp.learning import worth
-from gaelp.learning.practice import Practice
+from gaelp.agents.controller import N_GROUPS
+from gaelp.agents.networks import ActorCritic, NetworkShape
+from gaelp.core.errors import BadInput
+from gaelp.learning.campaigns import Campaigns
+from gaelp.learning.ppo import PPO, PPOSettings, Report
 from gaelp.market.file import MarketFile
-from gaelp.worlds.flight import WARM_UP_DAYS, Tick
-from gaelp.worlds.registry import checkpoint, write_checkpoint
+from gaelp.observation.campaign import CAMPAIGN_FEATURES
+from gaelp.worlds.registry import CHECKPOINT, NETWORK, TrainedLines, write_checkpoint
 from gaelp.worlds.tuned import Tuned
 
-N_WORLDS, N_PEOPLE = 16, 6_000
-"""Training worlds of the look, and as many others for the tuning."""
-SHARES, STEPS = (0.92, 0.95, 0.98, 1.0), (0.1, 0.4)
-"""Parts of the budget to aim at, and steps of the level, that are tried together."""
-
-
-@dataclass(frozen=True)
-class Tried:
-    """One setting of the level on the practice worlds, for people and for the checkpoint."""
-
-    spend_share: float
-    step: float
-    objective_usd: float
-    spent: float
-
-    def row(self) -> dict[str, float]:
-        """As a JSON row."""
-        return {key: round(float(value), 4) for key, value in vars(self).items()}
+N_WORLDS, N_PEOPLE = 100, 1_000
+"""Training worlds of an epoch, and their people."""
+HORIZON = 200
+"""Epochs over which the learning rate falls to 0, and the most there can be."""
+FIRST_LOG_STD = -1.0
+"""Of the first actions: a third of the way to `agents.controller.LARGEST`, up or down."""
 
 
 def train(
     file: MarketFile,
     *,
+    base: TrainedLines,
     tuned: Tuned,
+    epochs: int | None,
+    minutes: float | None,
+    out: Path,
     n_worlds: int = N_WORLDS,
     n_people: int = N_PEOPLE,
     days: int = 30,
+    core: str = "gru",
     seed: int = 0,
-    out: Path | None = None,
-    tick: Tick = lambda _: None,
-    report: Callable[[Tried], None] = lambda _: None,
+    resume: bool = False,
+    report: Callable[[Report], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Train a controller and return its checkpoint (also written to `out`).
+    """Train a network to correct `value`, and keep it in a folder that flies as a policy.
+
+    It stops after `epochs` or `minutes`, whichever is given, and is saved after each epoch. A run that
+    stopped and is resumed with its own settings ends exactly as one that did not; its `epochs` count from the
+    beginning.
 
     Args:
-        file: the market. tuned: of its baselines.
-        n_worlds, n_people, days: of the look, and of the flights that tune the level.
-        seed: names the training worlds.
-        out: a folder, or a `.json` file; None writes nothing.
-        tick: told the world-hours done, of `world_hours`. report: told each setting tried.
+        file: the market. base: what `value` learnt. tuned: of the market's baselines.
+        out: a folder. core: of the network, one of `networks.CORES`. seed: of worlds, weights and draws.
+        resume: go on from the network in `out`. report: told each epoch's figures.
+
+    Raises:
+        BadInput: neither or both of `epochs` and `minutes`, or there is nothing to go on from, or it was
+            trained with other settings.
     """
-    found = worth.measure(
-        file, tuned=tuned, n_worlds=n_worlds, n_people=n_people, days=days, seed=2 * seed, tick=tick
+    if (epochs is None) == (minutes is None):
+        raise BadInput("epochs", epochs, "give either epochs or minutes", "For a first try: --minutes 5.")
+    if epochs is not None and epochs > HORIZON:
+        raise BadInput("epochs", epochs, f"must be at most {HORIZON}", "Ask for fewer.")
+    if minutes is not None and not 0.0 < minutes < float("inf"):
+        raise BadInput("minutes", minutes, "must be finite and above 0", "For a first try: --minutes 5.")
+    began = time.perf_counter()
+    path = out / NETWORK
+    settings = PPOSettings(
+        epochs=HORIZON, steps=days, gamma=1.0, lam=0.9, minibatch_rows=750, seed=seed, longest=days
     )
-    names = [line.name for line in LINES]
-    factors = {name: round(float(f), 5) for name, f in zip(names, found.factors(), strict=True)}
-    landing = {name: int(page) for name, page in zip(names, found.landing, strict=True) if page}
-    practice = Practice(
-        file, n_worlds=n_worlds, n_people=n_people, days=days, seed=2 * seed + 1, tuned=tuned, tick=tick
+    if resume:
+        ppo = _saved(path, settings, core)
+        if epochs is not None and epochs <= ppo.epoch:
+            raise BadInput("epochs", epochs, f"must be above the {ppo.epoch} already done", "Ask for more.")
+    else:
+        shape = NetworkShape(core=core, n_actions=N_GROUPS, first_log_std=FIRST_LOG_STD)
+        ppo = PPO(ActorCritic(CAMPAIGN_FEATURES, shape, seed=seed), settings)
+    environment = Campaigns(
+        file,
+        lambda: base.base(tuned),
+        tuned=tuned,
+        n_worlds=n_worlds,
+        n_people=n_people,
+        days=days,
+        seed=seed,
     )
-    tried = []
-    for share, step in product(SHARES, STEPS):
-        settings = {"spend_share": share, "step": step}
-        scores, _ = practice.try_out(partial(_made, tuned.controller(factors, landing, settings)), 1, tick)
-        tried.append(Tried(share, step, float(scores.objective[0]), float(scores.spend_share[0])))
-        report(tried[-1])
-    best = max(tried, key=lambda each: each.objective_usd)
-    training = {
-        "landing": landing,
-        "settings": {"spend_share": best.spend_share, "step": best.step},
-        "worlds": n_worlds,
-        "users": n_people,
-        "days": days,
-        "seed": seed,
-        "tried": [each.row() for each in tried],
-    }
-    if out is not None:
-        write_checkpoint(out, file, factors, training, agent="controller")
-    return checkpoint(file, factors, training, agent="controller")
+    reports: list[Report] = []
+    while ppo.epoch < (HORIZON if epochs is None else epochs):
+        reports += ppo.train(environment, until=ppo.epoch + 1)
+        ppo.save(path)
+        if not (out / CHECKPOINT).is_file() or len(reports) == 1:
+            write_checkpoint(out / CHECKPOINT, file, dict(base.multiplier), base.learnt(), agent="controller")
+        report(reports[-1])
+        seconds = time.perf_counter() - began
+        if minutes is not None and seconds + 0.7 * seconds / len(reports) >= 60.0 * minutes:
+            break
+    return {"agent": "controller", "out": str(out), "epochs": ppo.epoch, "history": reports}
 
 
-def _made(policy: ControllerPolicy, _: int) -> ControllerPolicy:
-    return policy
-
-
-def world_hours(n_worlds: int, days: int, runoff_days: int = 30) -> int:
-    """What `train` tells its tick in all."""
-    look = WARM_UP_DAYS + days
-    practice = WARM_UP_DAYS + (1 + len(SHARES) * len(STEPS)) * (days + runoff_days)
-    return 24 * n_worlds * (look + practice)
+def _saved(path: Path, settings: PPOSettings, core: str) -> PPO:
+    if not path.is_file():
+        raise BadInput("resume", str(path), "needs a network", "Name the run's folder with --out.")
+    ppo = PPO.load(path, CAMPAIGN_FEATURES)
+    if ppo.settings != settings or ppo.network.shape.core != core:
+        allowed = f"must be trained with a {core} core and {settings}"
+        remedy = "Resume with the settings it was begun with, or begin in another folder."
+        raise BadInput("resume", str(path), allowed, remedy)
+    return ppo

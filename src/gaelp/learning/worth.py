@@ -26,7 +26,7 @@ from gaelp.worlds.tuned import Tuned
 
 Floats = NDArray[np.float64]
 N_WORLDS, N_PEOPLE = 16, 6_000
-"""Training worlds that are looked at, and their people."""
+"""Training worlds of a look, and their people."""
 EVERY_HOURS = 5
 """Hours between two looks: every hour of the day within five days."""
 LARGEST = 20.0
@@ -35,20 +35,26 @@ LARGEST = 20.0
 
 @dataclass(frozen=True, eq=False)
 class LineWorth:
-    """What was measured, by line; sums over all worlds and looks.
+    """What was measured, by line; sums, so that what several batches of worlds say can be added.
 
     Attributes:
-        worth_usd: (n_landings, n_lines) of an impression, or on search pages of a click, by landing page.
-        guess: (n_lines,) the platform's stage factor. n_auctions: (n_lines,) looked at.
-        rate: (n_lines,) conversions per impression or click that the platform had learnt, mean over worlds.
-        spend_usd: (n_lines,) of the flights.
+        worth_usd: (n_landings, n_lines) over auctions, of an impression or on search pages of a click, by
+            landing page.
+        guess: (n_lines,) over auctions, the platform's stage factor.
+        rate: (n_lines,) over worlds, conversions per impression or click that the platform had learnt.
+        spend_usd: (n_lines,) of the flights. n_worlds: looked at.
     """
 
     worth_usd: Floats
     guess: Floats
-    n_auctions: Floats
     rate: Floats
     spend_usd: Floats
+    n_worlds: int
+
+    def __add__(self, other: "LineWorth") -> "LineWorth":
+        return LineWorth(
+            *(mine + its for mine, its in zip(vars(self).values(), vars(other).values(), strict=True))
+        )
 
     @property
     def landing(self) -> NDArray[np.int64]:
@@ -60,13 +66,14 @@ class LineWorth:
 
         E-mail, which no platform bids for, and lines without an auction have 1.
         """
-        seen = (self.n_auctions > 0) & (self.worth_usd.max(axis=0) > 0)
+        best = self.worth_usd.max(axis=0)
+        seen = (self.guess > 0) & (best > 0)
         seen[EMAIL_LINE] = False
         if not seen.any():
             allowed = "must be worth something on some line"
             raise BadInput("worth_usd", 0.0, allowed, "Look at more worlds, people or days.")
-        best = np.where(seen, self.worth_usd.max(axis=0), 1.0)
-        wanted = np.log(best / np.where(seen, self.guess * self.rate, 1.0))
+        expected = self.guess * self.rate / self.n_worlds
+        wanted = np.log(np.where(seen, best, 1.0) / np.where(seen, expected, 1.0))
         weight = np.where(seen, self.spend_usd + 1e-9, 0.0)
         wanted -= (weight @ wanted) / weight.sum()
         limit = np.log(LARGEST)
@@ -100,7 +107,8 @@ def measure(
 
     flight = fly(market, tuned.target_cpa(), days=days, traffic=traffic, tick=look, keep_bids=False)
     spend = flight.report[..., SPEND].sum(axis=0) / MICROS_PER_USD
-    return looks.found(market.books.rate[:, 0].mean(axis=0), spend)
+    rate = market.books.rate[:, 0].sum(axis=0)
+    return LineWorth(looks.worth_usd, looks.guess, rate, spend, n_worlds)
 
 
 class _Looks:
@@ -113,18 +121,13 @@ class _Looks:
         self._valuers = [
             Valuer(market, 1.0, np.full((market.n_worlds, N_LINES), page), even) for page in range(n_landings)
         ]
-        self._worth = np.zeros((n_landings, N_LINES))
-        self._guess, self._n = np.zeros(N_LINES), np.zeros(N_LINES)
+        self.worth_usd = np.zeros((n_landings, N_LINES))
+        self.guess = np.zeros(N_LINES)
 
     def look(self) -> None:
         market = self.market
         for page, valuer in enumerate(self._valuers):
             found, worth, _ = valuer.value()
-            np.add.at(self._worth[page], found["line"][:, 0], worth)
+            np.add.at(self.worth_usd[page], found["line"][:, 0], worth)
         stage = market.pop.people["stage"][found["world"], found["person"]]
-        np.add.at(self._guess, found["line"][:, 0], market.rules["predict_stage"][found["world"], stage])
-        np.add.at(self._n, found["line"][:, 0], 1.0)
-
-    def found(self, rate: Floats, spend_usd: Floats) -> LineWorth:
-        n = np.maximum(self._n, 1.0)
-        return LineWorth(self._worth / n, self._guess / n, self._n, rate, spend_usd)
+        np.add.at(self.guess, found["line"][:, 0], market.rules["predict_stage"][found["world"], stage])

@@ -8,8 +8,8 @@ import numpy as np
 
 from gaelp.agents.actions import ActionPolicy
 from gaelp.agents.baselines import RandomPolicy
+from gaelp.agents.controller import ControllerPolicy, network_corrector
 from gaelp.agents.policy import Policy
-from gaelp.agents.residual import ResidualPolicy, network_corrector
 from gaelp.core.errors import BadInput, MismatchError
 from gaelp.core.names import require_known
 from gaelp.core.words import LINES
@@ -17,11 +17,9 @@ from gaelp.market.file import MarketFile
 from gaelp.worlds.runs import read_json, write_json
 from gaelp.worlds.tuned import Tuned, tuned_for
 
-POLICIES = ("random", "fixed", "target_cpa", "pid", "pacing", "static_lines", "controller")
-AGENTS = ("static_lines", "controller")
-"""Policies that learn a factor for each line, which a checkpoint holds."""
-CORRECTED = "ppo"
-"""Agent whose network corrects a controller; its folder holds both."""
+POLICIES = ("random", "fixed", "target_cpa", "pid", "pacing", "static_lines", "value", "controller")
+AGENTS = ("static_lines", "value", "controller")
+"""Policies that learn a factor for each line, which a checkpoint holds; `controller` has a network too."""
 CHECKPOINT = "checkpoint.json"
 NETWORK = "network.npz"
 SAVED_MODEL = ".zip"
@@ -66,9 +64,9 @@ class TrainedLines(NamedTuple):
     """What a checkpoint holds: whose it is, and what it learnt, sorted by name; it can be hashed.
 
     Attributes:
-        agent: one of `AGENTS`, or `CORRECTED`. multiplier: a factor for each line.
-        landing: the controller's landing page of each line. settings: of its level, see `Tuned.controller`.
-        network: path of what corrects the controller; empty for none.
+        agent: one of `AGENTS`. multiplier: a factor for each line.
+        landing: the landing page of each line. settings: of the level, see `Tuned.value`.
+        network: path of what the controller corrects by; empty for the others.
     """
 
     agent: str
@@ -81,13 +79,13 @@ class TrainedLines(NamedTuple):
         """The policy, on the tuned values of its market."""
         if not self.network:
             return self.base(tuned)
-        return ResidualPolicy(self.base(tuned), network_corrector(Path(self.network)))
+        return ControllerPolicy(self.base(tuned), network_corrector(Path(self.network)))
 
     def base(self, tuned: Tuned) -> Policy:
         """The policy without its network."""
         if self.agent == "static_lines":
             return tuned.pacing(dict(self.multiplier))
-        return tuned.controller(dict(self.multiplier), dict(self.landing), dict(self.settings))
+        return tuned.value(dict(self.multiplier), dict(self.landing), dict(self.settings))
 
     def learnt(self) -> dict[str, Any]:
         """What a checkpoint of the same keeps beside the factors."""
@@ -116,7 +114,7 @@ def trained_lines(name_or_path: str, file: MarketFile, *, others: Iterable[str] 
         path = _checkpoint_path(name_or_path, sorted({*POLICIES, *others}))
     found = read_checkpoint(path, file)
     learnt = [tuple(sorted(found[name].items())) for name in ("line_multiplier", "landing", "settings")]
-    network = str(path.with_name(NETWORK)) if found["agent"] == CORRECTED else ""
+    network = str(path.with_name(NETWORK)) if found["agent"] == "controller" else ""
     return TrainedLines(found["agent"], learnt[0], learnt[1], learnt[2], network)
 
 
@@ -156,7 +154,7 @@ def write_checkpoint(
         place: a `.json` file, or a folder to hold `checkpoint.json`.
         file: the market it was trained on.
         line_multiplier: line name -> factor on the paced bid or target.
-        training: what a resume needs and how it went, kept beside the rest; of a controller also its
+        training: what a resume needs and how it went, kept beside the rest; and, but for static_lines, its
             `landing` and `settings`.
         agent: one of `AGENTS`.
 
@@ -198,7 +196,7 @@ def read_checkpoint(path: Path, file: MarketFile) -> dict[str, Any]:
     if not {"agent", "market_sha256", "line_multiplier"} <= data.keys():
         allowed = "must have agent, market_sha256 and line_multiplier"
         raise BadInput("checkpoint", str(path), allowed, "Train it again by `gaelp train`.")
-    require_known("agent", str(data["agent"]), (*AGENTS, CORRECTED))
+    require_known("agent", str(data["agent"]), AGENTS)
     trained_on = str(data["market_sha256"])
     if trained_on != file.sha256:
         raise MismatchError(

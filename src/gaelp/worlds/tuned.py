@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaelp.agents.baselines import FixedPolicy, PacingPolicy
-from gaelp.agents.controller import ControllerPolicy
 from gaelp.agents.feedback import PidPolicy, PidSettings, TargetCpaPolicy
+from gaelp.agents.value import ValuePolicy
 from gaelp.control.pacing import PacingSettings
 from gaelp.core.words import LINES, N_LINES
 from gaelp.market.file import MarketFile
@@ -58,20 +58,20 @@ class Tuned:
             name="static_lines" if line_multiplier else "pacing",
         )
 
-    def controller(
+    def value(
         self,
         line_multiplier: Mapping[str, float] | None = None,
         landing: Mapping[str, int] | None = None,
         settings: Mapping[str, float] | None = None,
-    ) -> ControllerPolicy:
-        """The `controller`: targets by line, from the tuned one of `target_cpa`, under a paced level.
+    ) -> ValuePolicy:
+        """The `value` policy: targets by line, from the tuned one of `target_cpa`, under a paced level.
 
         Args:
             line_multiplier, landing: by line name.
             settings: `step` of the level and `spend_share`, as training found them.
         """
         found = settings or {}
-        return ControllerPolicy(
+        return ValuePolicy(
             self.target_cpa_usd,
             replace(self.settings, start=1.0, step=found.get("step", self.settings.step)),
             line_multiplier or {},

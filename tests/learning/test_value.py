@@ -1,13 +1,14 @@
-"""What lines are worth, the controller that is trained on it, and that it earns more than it must."""
+"""What lines are worth, the policy that is trained on it, and that it earns more than it must."""
 
 import numpy as np
 import pytest
 
-from gaelp.agents.controller import ControllerPolicy
+from gaelp.agents.value import ValuePolicy
 from gaelp.core.errors import BadInput
 from gaelp.core.words import EMAIL_LINE, LINES, N_LINES
-from gaelp.learning import controller, worth
+from gaelp.learning import worth
 from gaelp.learning.practice import Practice
+from gaelp.learning.value import train, world_hours
 from gaelp.learning.worth import LARGEST, LineWorth
 from gaelp.market.file import load
 from gaelp.worlds.registry import make_policy, write_checkpoint
@@ -23,9 +24,9 @@ def line_worth(**changes):
     plain = {
         "worth_usd": np.ones((3, N_LINES)),
         "guess": np.ones(N_LINES),
-        "n_auctions": np.full(N_LINES, 100.0),
         "rate": np.full(N_LINES, 0.1),
         "spend_usd": np.ones(N_LINES),
+        "n_worlds": 1,
     }
     return LineWorth(**(plain | changes))
 
@@ -57,7 +58,7 @@ def test_the_landing_page_is_the_one_on_which_a_line_is_worth_most():
 def test_lines_that_nobody_meets_or_that_are_worth_nothing_keep_to_their_limits():
     value = np.ones((3, N_LINES))
     value[:, 0], value[:, 1] = 0.0, 1e-9
-    found = line_worth(worth_usd=value, n_auctions=np.where(np.arange(N_LINES) == 2, 0.0, 9.0)).factors()
+    found = line_worth(worth_usd=value, guess=np.where(np.arange(N_LINES) == 2, 0.0, 1.0)).factors()
     assert found[0] == found[2] == 1.0 and found[1] == pytest.approx(1 / LARGEST)
     with pytest.raises(BadInput, match="worth something on some line"):
         line_worth(worth_usd=np.zeros((3, N_LINES))).factors()
@@ -78,28 +79,34 @@ def test_own_brand_search_is_worth_little_of_what_the_platform_thinks(measured):
 
 
 @pytest.mark.slow
-def test_a_trained_controller_earns_more_than_its_opposite_on_worlds_it_has_not_seen(measured):
+def test_what_is_trained_earns_more_than_its_opposite_on_worlds_it_has_not_seen(measured):
     """The trained factors against one target for all and against their inverse, on other training worlds."""
     factors = dict(zip(NAMES, measured.factors(), strict=True))
     opposite = {name: 1.0 / factor for name, factor in factors.items()}
     practice = Practice(FILE, n_worlds=6, n_people=4_000, days=14, seed=77, tuned=TUNED)
     profit = {}
     for name, lines in (("trained", factors), ("none", {}), ("opposite", opposite)):
-        scores, _ = practice.try_out(lambda _, lines=lines: TUNED.controller(lines), 1)
+        scores, _ = practice.try_out(lambda _, lines=lines: TUNED.value(lines), 1)
         profit[name] = float(scores.profit_usd[0])
     assert profit["trained"] > profit["none"] > profit["opposite"]
 
 
 @pytest.mark.slow
 def test_training_is_repeatable_and_its_checkpoint_flies(tmp_path):
-    tiny = {"n_worlds": 1, "n_people": 1_000, "days": 2}
+    tiny = {"epochs": 1, "minutes": None, "n_worlds": 1, "n_people": 1_000, "days": 2}
     done = []
-    found = controller.train(FILE, tuned=TUNED, out=tmp_path, tick=done.append, **tiny)
-    again = controller.train(FILE, tuned=TUNED, **tiny)
+    found = train(FILE, tuned=TUNED, out=tmp_path, tick=done.append, **tiny)
+    again = train(FILE, tuned=TUNED, **tiny)
     assert found == again
-    assert sum(done) == controller.world_hours(1, 2)
+    assert sum(done) == world_hours(1, 2)
     policy = make_policy(str(tmp_path), FILE)()
-    assert isinstance(policy, ControllerPolicy)
+    assert isinstance(policy, ValuePolicy)
+    longer = train(FILE, tuned=TUNED, out=tmp_path, resume=True, **(tiny | {"epochs": 2}))
+    assert longer == train(FILE, tuned=TUNED, **(tiny | {"epochs": 2}))
+    assert longer["looks"]["n_worlds"] == 2 and longer["looks"]["guess"] != found["looks"]["guess"]
+    for change, says in (({"epochs": 2}, "above the 2 already"), ({"seed": 1, "epochs": 3}, "`seed` was 1")):
+        with pytest.raises(BadInput, match=says):
+            train(FILE, tuned=TUNED, out=tmp_path, resume=True, **(tiny | change))
     assert policy.landing == found["landing"] and policy.line_multiplier == found["line_multiplier"]
     assert policy.spend_share == found["settings"]["spend_share"]
     best = max(found["tried"], key=lambda row: row["objective_usd"])
@@ -118,6 +125,6 @@ def test_training_is_repeatable_and_its_checkpoint_flies(tmp_path):
     ],
 )
 def test_a_checkpoint_that_says_something_impossible_is_refused(tmp_path, key, table, says):
-    path = write_checkpoint(tmp_path / "c.json", FILE, {}, {key: table}, agent="controller")
+    path = write_checkpoint(tmp_path / "c.json", FILE, {}, {key: table}, agent="value")
     with pytest.raises(BadInput, match=says):
         make_policy(str(path), FILE)

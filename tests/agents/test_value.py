@@ -1,9 +1,9 @@
-"""`controller`: targets by line under a paced level, and what it leaves alone."""
+"""`value`: targets by line under a paced level, and what it leaves alone."""
 
 import numpy as np
 import pytest
 
-from gaelp.agents.controller import HIGHEST_TARGET, ControllerPolicy
+from gaelp.agents.value import HIGHEST_TARGET, ValuePolicy
 from gaelp.control.pacing import PacingSettings
 from gaelp.core.words import EMAIL_LINE, LINES, N_LINES
 from gaelp.market.file import load
@@ -18,7 +18,7 @@ FILE = load("markets/family_safety.toml")
 
 
 def started(**options):
-    policy = ControllerPolicy(40.0, PacingSettings(), **options)
+    policy = ValuePolicy(40.0, PacingSettings(), **options)
     policy.start(brief())
     return policy
 
@@ -62,9 +62,9 @@ def test_no_target_passes_what_the_gate_would_take():
 
 
 def test_it_flies_by_its_checkpoint_and_spends_its_budget(tmp_path):
-    path = write_checkpoint(tmp_path / "targets.json", FILE, {"social_new_mobile": 1.5}, agent="controller")
+    path = write_checkpoint(tmp_path / "targets.json", FILE, {"social_new_mobile": 1.5}, agent="value")
     policy = make_policy(str(path), FILE)()
-    assert isinstance(policy, ControllerPolicy) and policy.line_multiplier["social_new_mobile"] == 1.5
+    assert isinstance(policy, ValuePolicy) and policy.line_multiplier["social_new_mobile"] == 1.5
     assert policy.target_usd == tuned_for(FILE).target_cpa_usd
     market = make_market(split_worlds(FILE, "train", 2), 2_000)
     flight = fly(market, policy, days=14, traffic=warm_up(market))
@@ -74,7 +74,7 @@ def test_it_flies_by_its_checkpoint_and_spends_its_budget(tmp_path):
 
 
 def test_a_wrong_agent_in_a_checkpoint_is_refused(tmp_path):
-    path = write_checkpoint(tmp_path / "targets.json", FILE, {}, agent="controller")
-    path.write_text(path.read_text().replace('"controller"', '"autopilot"'))
+    path = write_checkpoint(tmp_path / "targets.json", FILE, {}, agent="value")
+    path.write_text(path.read_text().replace('"value"', '"autopilot"'))
     with pytest.raises(Exception, match="autopilot"):
         make_policy(str(path), FILE)
