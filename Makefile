@@ -1,16 +1,18 @@
-# All but `referee` runs in .venv, which `install` makes; no target needs anything else to be set up.
+# All but `referee` and `test-offline` runs in .venv, which `install` makes; no target needs anything else to be set up.
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: install demo test lint bench study referee accept clean help
+.PHONY: install demo test lint bench study referee test-offline accept clean help
 
 BIN := .venv/bin
 STAMP := .venv/.installed
 REFEREE := .venv-referee
 REFEREE_STAMP := $(REFEREE)/.installed
+OFFLINE := .venv-offline
+OFFLINE_STAMP := $(OFFLINE)/.installed
 
 define find_python
 for python in python3.11 python3 ""; do
@@ -36,6 +38,16 @@ $(REFEREE_STAMP): pyproject.toml constraints.txt
 		echo "The referee, ChannelAttribution, could not be installed: it needs a network for pip, and a wheel or a C++ compiler. Nothing was compared." >&2
 		exit 1
 	}
+	touch $@
+
+# d3rlpy pins gymnasium 1.0.0, which constraints.txt does not allow; it needs no other package of ours.
+$(OFFLINE_STAMP): pyproject.toml
+	@$(find_python)
+	echo "Installing into $(OFFLINE) (once, some minutes)" >&2
+	[ -x $(OFFLINE)/bin/python ] || "$$python" -m venv $(OFFLINE)
+	$(OFFLINE)/bin/pip install --quiet --disable-pip-version-check torch==2.13.0 d3rlpy==2.8.1 \
+		numpy==2.4.6 numba==0.68.1 scipy==1.17.1 pytest pytest-timeout
+	$(OFFLINE)/bin/pip install --quiet --disable-pip-version-check --no-deps -e .
 	touch $@
 
 install: $(STAMP) ## Make .venv with everything in it
@@ -68,12 +80,15 @@ referee: $(REFEREE_STAMP) ## Compare attribution with ChannelAttribution, in an 
 	}
 	$(REFEREE)/bin/pytest -q tests/referee
 
+test-offline: $(OFFLINE_STAMP) ## d3rlpy's CQL on our logs, in an environment of its own
+	@$(OFFLINE)/bin/pytest -q tests/offline
+
 accept: install ## Run the must-show lines of one step: make accept STEP=1
 	@$(BIN)/python docs/acceptance/run.py "$${STEP:?which step? make accept STEP=1}"
 
 clean: ## Remove the environment, caches and builds; runs/ stays
-	@rm -rf .venv $(REFEREE) build dist src/*.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .venv $(REFEREE) $(OFFLINE) build dist src/*.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find src tests benchmarks examples docs \( -name __pycache__ -o -name __kernels__ \) -prune -exec rm -rf {} + 2>/dev/null || true
 
 help: ## Show this
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14

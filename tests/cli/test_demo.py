@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from gaelp.core.errors import GaelpError
-from gaelp.learning import lines
+from gaelp.learning import value
 from gaelp.market.file import load
 from gaelp.market.market import World
 from gaelp.worlds.splits import split_worlds
@@ -21,8 +21,8 @@ TINY = ("--minutes", "0.01", "--worlds", "2", "--users", "300", "--days", "1")
 
 @pytest.fixture(autouse=True)
 def small_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    small = partial(lines.train, n_worlds=1, n_people=200, n_tries=6)
-    monkeypatch.setattr(lines, "train", small)
+    small = partial(value.train, n_worlds=1)
+    monkeypatch.setattr(value, "train", small)
 
 
 def test_the_demo_keeps_a_run_and_prints_its_leaderboard(
@@ -31,10 +31,10 @@ def test_the_demo_keeps_a_run_and_prints_its_leaderboard(
     folder = tmp_path / "run"
     ran = gaelp("demo", "--market", market_file, *TINY, "--out", folder, "--seed", "3")
     assert ran.code == 0, ran.err
-    assert all(policy in ran.out for policy in ("Leaderboard", "random", "fixed", "pacing", "static_lines"))
+    assert all(policy in ran.out for policy in ("Leaderboard", "random", "fixed", "pacing", "value"))
     assert f"Report: {folder / 'report.html'}" in ran.out
     assert "Leaderboard" not in ran.err
-    assert "4 new ones a round" in ran.err and "24 settings" in ran.err and " 100 flights" in ran.err
+    assert "16 training worlds" in ran.err and "8 ways" in ran.err
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["run"]
     assert sorted(entry.name for entry in folder.iterdir()) == [
         "config.json",
@@ -56,7 +56,7 @@ def test_the_demo_keeps_a_run_and_prints_its_leaderboard(
     again = gaelp("demo", "--market", "family_safety", *TINY, "--out", folder, "--json")
     assert json.loads((folder / "result.json").read_text()) == again.json
     assert set(again.json["policies"]) == {
-        *("random", "fixed", "pid", "target_cpa", "pacing", "static_lines"),
+        *("random", "fixed", "pid", "target_cpa", "pacing", "value"),
         *("line_oracle", "informed"),
     }
     assert again.json["seconds"] > 0

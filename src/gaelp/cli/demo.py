@@ -26,7 +26,6 @@ from gaelp.cli.console import (
 
 if TYPE_CHECKING:
     from gaelp.evaluation.judge import Judgement
-    from gaelp.learning.lines import Progress as Round
     from gaelp.worlds.flight import Tick
 
 BASELINES = ("random", "fixed", "pid", "target_cpa", "pacing")
@@ -37,10 +36,9 @@ MOST_REPLAYED = 8
 WELCOME = """\
 GAELP is a flight simulator for advertising budgets. This demo
 
-  1. builds training worlds, {training} new ones a round: copies of one market, each with its own people,
-     rivals and luck;
-  2. trains `static_lines`, a bid multiplier per campaign line, for about {minutes:g} minute(s): each round
-     flies {tries} settings and plain pacing on every training world, {flights} flights;
+  1. builds {training} training worlds: copies of one market, each with its own people, rivals and luck;
+  2. trains `value`, a target cost per conversion for each campaign line, for about {minutes:g} minute(s): it
+     looks at what every impression and click is worth, then tries {tries} ways to spend on other worlds;
   3. flies it beside `random`, `fixed`, `pid`, the platform's own bidder (`target_cpa`), {pacing} and
      two yardsticks that see the truth for {days} days on {worlds} validation worlds of {users:,} people
      that training never saw;
@@ -67,7 +65,7 @@ def demo_command(
     from gaelp.evaluation.report_sections import SECTIONS
     from gaelp.evaluation.story import refusals
     from gaelp.evaluation.suites import contender
-    from gaelp.learning import lines
+    from gaelp.learning import value
     from gaelp.market.file import load
     from gaelp.worlds.runs import RESULT, RunConfig, run_folder, write_json
     from gaelp.worlds.simulate import check_sizes, compile_market
@@ -87,9 +85,8 @@ def demo_command(
     with run_folder(folder, config) as run:
         say(
             WELCOME.format(
-                training=lines.N_WORLDS,
-                tries=lines.N_TRIES,
-                flights=lines.N_WORLDS * (lines.N_TRIES + 1),
+                training=value.N_WORLDS,
+                tries=len(value.SHARES) * len(value.STEPS),
                 pacing=pacing,
                 **settings,
             )
@@ -100,31 +97,25 @@ def demo_command(
             compile_market(file, say)
             shown.update(task, total=1, completed=1)
 
-            task = shown.add_task("Training static_lines", total=60.0 * minutes)
-            training_began = time.perf_counter()
-
-            def trained(done: "Round") -> None:
-                say(
-                    f"  round {done.epoch}: score of the search's centre ${done.mean_usd:,.0f}"
-                    f" (pacing on the same worlds ${done.plain_usd:,.0f})"
-                )
-
-            found = lines.train(
+            training = value.world_hours(value.N_WORLDS, days)
+            task = shown.add_task("Training value", total=training)
+            value.train(
                 file,
                 tuned=tuned,
                 epochs=None,
                 minutes=minutes,
+                n_people=min(value.N_PEOPLE, users),
                 seed=seed,
                 days=days,
                 out=run / "training",
-                report=trained,
-                tick=lambda _: shown.update(task, completed=time.perf_counter() - training_began),
+                report=lambda text: say(f"  {text}"),
+                tick=lambda hours: shown.advance(task, hours),
             )
-            shown.update(task, completed=60.0 * minutes)
+            shown.update(task, total=1, completed=1)
 
             aside.wait()  # else both would compile the same
             policies: dict[str, Any] = {name: contender(name, file) for name in (*BASELINES, *YARDSTICKS)}
-            policies["static_lines"] = lambda: tuned.pacing(found["line_multiplier"])
+            policies["value"] = contender(str(run / "training"), file)
             judging = shown.add_task(
                 "Judging on validation worlds", total=world_hours(worlds, len(policies), days, RUNOFF_DAYS)
             )
@@ -179,10 +170,10 @@ def _compile_yardsticks(market: str) -> "subprocess.Popen[bytes]":
 
 
 def _sections(judged: "Judgement", replayed: int, tick: "Tick") -> dict[str, Any]:
-    """The report's sections on what happened; those on one policy show `static_lines`."""
+    """The report's sections on what happened; those on one policy show `value`."""
     from gaelp.evaluation.story import channel_rows, journey_sections, market_sections, spend_sections
 
-    policy = "static_lines"
+    policy = "value"
     return {
         "policy": policy,
         "channels": channel_rows(judged, policy, RUNOFF_DAYS, replayed, tick),
@@ -196,8 +187,8 @@ def _summary(board: Mapping[str, Any], pacing: str) -> list[str]:
     """What the leaderboard says, in sentences."""
     from gaelp.evaluation.leaderboard import format_value
 
-    pair = board["pairs"]["static_lines - pacing"]["incremental_profit_usd"]
-    learnt = board["policies"]["static_lines"]["incremental_cac_usd"]["mean"]
+    pair = board["pairs"]["value - pacing"]["incremental_profit_usd"]
+    learnt = board["policies"]["value"]["incremental_cac_usd"]["mean"]
     paced = board["policies"]["pacing"]["incremental_cac_usd"]["mean"]
     verdict = "does not differ significantly from"
     if pair["low"] is not None and pair["low"] > 0:
@@ -210,7 +201,7 @@ def _summary(board: Mapping[str, Any], pacing: str) -> list[str]:
     )
     cac = "" if learnt is None or paced is None else f" Incremental CAC: ${learnt:.0f} against ${paced:.0f}."
     return [
-        f"static_lines {verdict} {pacing} in incremental profit: a difference of "
+        f"value {verdict} {pacing} in incremental profit: a difference of "
         f"{mean} a world and flight (95 % interval {low} to {high}).{cac}",
         "Incremental figures compare each world with its twin without our ads; attributed figures are what "
         "the platform would claim (last click within 30 days).",
