@@ -189,21 +189,21 @@ def test_evidence_has_to_earn_its_say():
     bad[:, -1] = 10, 90
     assert earned_chance(bad, 0.5) == 1.0
     few = none.copy()
-    few[1, -1] = 58  # all right; .95 ** 58 is above .05, so they could be .95 by luck
+    few[1, -1] = 148  # all right; .98 ** 148 is above .05, so they could be .98 by luck
     assert earned_chance(few, 0.5) == 1.0
-    few[1, -1] = 59
+    few[1, -1] = 149
     assert earned_chance(few, 0.5) == pytest.approx(1 / (1 + math.exp(2)))
     few[0, 60] = 1000  # odds of e: wrong
     few[1, 100] = 500
     assert earned_chance(few, 0.5) == pytest.approx(1 / (1 + math.exp(-(61 / 20 - 2))))
 
     lucky = none.copy()
-    lucky[1, -1], lucky[0, -2] = 60, 1  # a threshold just above the one that is wrong
-    assert earned_chance(lucky, 0.99) == 1.0
-    lucky[1, -1] = 93
-    assert earned_chance(lucky, 0.99) < 1.0
+    lucky[1, -1], lucky[0, -2] = 150, 1  # a threshold just above the one that is wrong
+    assert earned_chance(lucky, 0.999) == 1.0
+    lucky[1, -1] = 236
+    assert earned_chance(lucky, 0.999) < 1.0
     mixed = none.copy()
-    mixed[1, -1], mixed[0, -1], mixed[0, 0] = 200, 2, 200
+    mixed[1, -1], mixed[0, -1], mixed[0, 0] = 600, 2, 600
     assert 0.0 < earned_chance(mixed, 0.5) < 1.0
     assert earned_chance(mixed, 0.01) == 1.0, "most pairs that logins do not decide are of two people"
 
