@@ -1,10 +1,13 @@
 """`value`: targets by line under a paced level, and what it leaves alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from gaelp.agents.value import HIGHEST_TARGET, ValuePolicy
 from gaelp.control.pacing import PacingSettings
+from gaelp.control.profile import CONTROL_PROFILES
 from gaelp.core.words import EMAIL_LINE, LINES, N_LINES
 from gaelp.market.file import load
 from gaelp.worlds.flight import fly, make_market, warm_up
@@ -46,6 +49,28 @@ def test_the_level_aims_at_its_share_of_the_budget():
         less = half.act(view(hour, spend=1.0)).target_cpa_usd
     assert (less[:, 0] < more[:, 0]).all()
     assert (half.act(view(3)).daily_budget_usd == brief().daily_budget_usd).all()
+
+
+def test_an_account_without_targets_is_bid_for_by_hand_by_what_lines_are_worth():
+    policy = ValuePolicy(40.0, PacingSettings(), worth_usd={"social_new_mobile": 10.0})
+    policy.start(replace(brief(), targets=False))
+    proposed = policy.act(view())
+    names = [line.name for line in LINES]
+    bid = dict(zip(names, proposed.bid_usd[0], strict=True))
+    assert bid["social_new_mobile"] == 5.0 and bid["video_new_mobile"] == 0.0
+    assert bid["email"] == brief().reference_price_usd[EMAIL_LINE]
+    assert (proposed.target_cpa_usd == 0.0).all()
+
+
+@pytest.mark.parametrize("profile", CONTROL_PROFILES.values(), ids=CONTROL_PROFILES)
+def test_it_flies_behind_both_profiles_and_spends(profile):
+    market = make_market(split_worlds(FILE, "train", 2), 2_000)
+    policy = tuned_for(FILE).value(worth_usd={"social_new_mobile": 20.0, "video_new_mobile": 10.0})
+    flight = fly(market, policy, days=14, traffic=warm_up(market), profile=profile)
+    spent = flight.spend_micros.sum(axis=(1, 2)) / 1e6
+    assert (spent > 0.6 * 14 * flight.daily_budget_usd).all()
+    lacking = {"bid_not_in_profile", "target_cpa_not_in_profile"}
+    assert not {denial.code for denial in flight.denials} & lacking
 
 
 def test_the_level_rises_while_spend_is_behind_its_plan_and_falls_while_it_is_ahead():

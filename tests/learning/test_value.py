@@ -24,6 +24,7 @@ def line_worth(**changes):
     plain = {
         "worth_usd": np.ones((3, N_LINES)),
         "guess": np.ones(N_LINES),
+        "n_auctions": np.full(N_LINES, 10.0),
         "rate": np.full(N_LINES, 0.1),
         "spend_usd": np.ones(N_LINES),
         "n_worlds": 1,
@@ -62,6 +63,12 @@ def test_lines_that_nobody_meets_or_that_are_worth_nothing_keep_to_their_limits(
     assert found[0] == found[2] == 1.0 and found[1] == pytest.approx(1 / LARGEST)
     with pytest.raises(BadInput, match="worth something on some line"):
         line_worth(worth_usd=np.zeros((3, N_LINES))).factors()
+
+
+def test_worth_for_bids_is_of_a_click_or_of_a_thousand_impressions():
+    found = line_worth(worth_usd=np.full((3, N_LINES), 20.0)).worth_in_bids_usd
+    assert found[0] == 2.0 and found[8] == 2000.0
+    assert (line_worth(worth_usd=np.full((3, N_LINES), -1.0)).worth_in_bids_usd == 0.0).all()
 
 
 @pytest.fixture(scope="module")

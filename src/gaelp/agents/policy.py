@@ -29,6 +29,7 @@ class Brief:
         ltv_usd, cac_target_usd: of the product.
         seed: for policies that draw.
         world_seeds: (n_worlds,) names of the accounts, so that a draw belongs to its world.
+        targets: the account has the platform's own bidder; else bids are by hand only.
     """
 
     n_worlds: int
@@ -40,6 +41,7 @@ class Brief:
     cac_target_usd: float
     seed: int
     world_seeds: NDArray[np.int64]
+    targets: bool = True
 
 
 class Policy(Protocol):

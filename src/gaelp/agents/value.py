@@ -4,7 +4,8 @@ The platform's own bidder sees more of a person than an account does, so a targe
 than a bid by hand. What one target cannot say is which channels cause sales and which only collect them: that
 is what the factors by line are for, learnt on training worlds, and so is each line's landing page. The level
 is a dual pacer's, hour by hour, or as often as a control profile lets it through. It aims at a part of the
-budget: the last dollars of a day are the dearest.
+budget: the last dollars of a day are the dearest. An account without the platform's bidder is bid for by hand,
+a part of what each line's impressions and clicks are worth.
 """
 
 from collections.abc import Mapping
@@ -24,6 +25,8 @@ Floats = NDArray[np.float64]
 
 HIGHEST_TARGET = 50.0
 """Largest target of a line, in CAC targets; the gate's own cap lies above it."""
+BIDS_START = 0.5
+"""Dollars bid by hand per dollar of worth at level 1."""
 
 
 @dataclass
@@ -35,6 +38,7 @@ class ValuePolicy:
         settings: of the pacer that moves the level; its cost limit is not used.
         line_multiplier: factor on the target per line name, 1 where not named.
         landing: landing page per line name, the home page where not named.
+        worth_usd: of a click or of 1000 impressions per line name, for bids by hand; 0 where not named.
         spend_share: part of the daily budget that the level aims to spend.
         factor: (n_worlds, n_lines) factors per world instead, for a search that tries many at once.
     """
@@ -43,6 +47,7 @@ class ValuePolicy:
     settings: PacingSettings
     line_multiplier: Mapping[str, float] = field(default_factory=dict)
     landing: Mapping[str, int] = field(default_factory=dict)
+    worth_usd: Mapping[str, float] = field(default_factory=dict)
     spend_share: float = 1.0
     name: str = "value"
     factor: Floats | None = None
@@ -54,6 +59,7 @@ class ValuePolicy:
         if factor is None:
             factor = np.array([[self.line_multiplier.get(line.name, 1.0) for line in LINES]])
         self._target = self.target_usd * factor
+        self._worth = BIDS_START * np.array([self.worth_usd.get(line.name, 0.0) for line in LINES])
         self._landing = np.array([self.landing.get(line.name, 0) for line in LINES])
         aim = self.spend_share * brief.daily_budget_usd
         self._pacer = DualPacer(self.settings, brief.traffic, aim, np.inf)
@@ -64,11 +70,14 @@ class ValuePolicy:
         brief = begun(self._brief)
         level = self._pacer.step(view.hour_of_week, view.spend_usd.sum(axis=1), np.zeros(brief.n_worlds))
         bid = np.zeros((brief.n_worlds, N_LINES))
+        if not brief.targets:
+            bid[:] = level[:, None] * self._worth
         bid[:, EMAIL_LINE] = brief.reference_price_usd[EMAIL_LINE]
         proposed = propose(bid, brief.daily_budget_usd)
-        proposed.target_cpa_usd[:] = np.minimum(
-            level[:, None] * self._target, HIGHEST_TARGET * brief.cac_target_usd
-        )
-        proposed.target_cpa_usd[:, EMAIL_LINE] = 0.0
+        if brief.targets:
+            proposed.target_cpa_usd[:] = np.minimum(
+                level[:, None] * self._target, HIGHEST_TARGET * brief.cac_target_usd
+            )
+            proposed.target_cpa_usd[:, EMAIL_LINE] = 0.0
         proposed.landing[:] = self._landing
         return proposed

@@ -48,6 +48,12 @@ def evaluate_command(
     seed: SeedOption = 0,
     runoff_days: RunoffOption = 60,
     folder: OutOption = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            help="Cadence and limits of a real account: manual_bid or target_cpa; none if not given."
+        ),
+    ] = None,
     executor: ExecutorOption = "inline",
     workers: WorkersOption = None,
     no_cache: Annotated[
@@ -69,6 +75,7 @@ def evaluate_command(
 
     line_oracle, informed and clairvoyant see the truth: yardsticks, not policies that could be flown.
     """
+    from gaelp.control.profile import CONTROL_PROFILES
     from gaelp.core.errors import BadInput
     from gaelp.core.files import check_block, replace_block
     from gaelp.core.names import require_known
@@ -103,6 +110,8 @@ def evaluate_command(
         check_block(into, "leaderboard" if suite == "default" else suite)
     check_sizes(worlds=worlds, users=users, days=days, runoff_days=runoff_days, budget=daily_budget_usd)
     families = SUITES[require_known("suite", suite, SUITES)]
+    if profile is not None:
+        require_known("profile", profile, CONTROL_PROFILES)
     require_known("split", split, _SPLITS)
     require_known("executor", executor, EXECUTORS)
     checked_workers(workers)
@@ -124,6 +133,7 @@ def evaluate_command(
         "days": days,
         "daily_budget_usd": daily_budget_usd,
         "runoff_days": runoff_days,
+        "profile": profile,
     }
     command = _command(settings, seed, market)
     notice = None
@@ -144,6 +154,7 @@ def evaluate_command(
             daily_budget_usd=daily_budget_usd,
             seed=seed,
             cache=None if no_cache else default_cache(),
+            profile=profile,
         )
         with progress("judging", total, quiet=as_json) as tick, make_executor(executor, workers) as where:
             judged = judge_families(chosen, makers, families, terms=terms, tick=tick, executor=where)
@@ -201,6 +212,7 @@ def _command(settings: dict[str, Any], seed: int, market: str) -> str:
         "daily-budget-usd": (settings["daily_budget_usd"], None),
         "runoff-days": (settings["runoff_days"], 60),
         "seed": (seed, 0),
+        "profile": (settings["profile"], None),
     }
     words = typed(["evaluate", *settings["policies"]], options)
     return f"{words} --yes-open-test" if settings["split"] == "test" else words

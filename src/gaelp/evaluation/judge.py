@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from gaelp.agents.actions import WORLDS_AN_ACTOR
 from gaelp.agents.policy import Policy
+from gaelp.control.profile import CONTROL_PROFILES
 from gaelp.core.errors import BadInput
 from gaelp.evaluation.leaderboard import leaderboard
 from gaelp.market.market import Market, World
@@ -97,6 +98,8 @@ class Terms:
         daily_budget_usd: per panel; None takes the market's budget a person.
         seed: for policies that draw. tuned: settings for the brief; None takes the market's own.
         cache: where warmed-up worlds are kept; None lives every warm-up.
+        profile: name of the control profile of accounts, one of `CONTROL_PROFILES`; None lets controls change
+            freely, as references always may.
     """
 
     n_people: int
@@ -106,6 +109,7 @@ class Terms:
     seed: int = 0
     tuned: Tuned | None = None
     cache: WarmCache | None = None
+    profile: str | None = None
 
 
 def world_hours(
@@ -268,7 +272,8 @@ def _flown(
     }
     if isinstance(policy, Reference):  # bids per opportunity leave no controls to replay
         return policy.fly(market, **options | {"keep_bids": False})
-    return fly(market, policy, **options)
+    profile = None if terms.profile is None else CONTROL_PROFILES[terms.profile]
+    return fly(market, policy, profile=profile, **options)
 
 
 def _sums(flight: Flight, twin: Market, start: Market, runoff_days: int) -> dict[str, Floats]:

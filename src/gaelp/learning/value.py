@@ -132,7 +132,10 @@ def train(
 def _keep(
     out: Path | None, file: MarketFile, found: worth.LineWorth, state: dict[str, Any]
 ) -> dict[str, Any]:
-    factors, learnt = _named(found.factors()), {"landing": _pages(found), **state}
+    factors, learnt = (
+        _named(found.factors()),
+        {"landing": _pages(found), "worth_usd": _named(found.worth_in_bids_usd), **state},
+    )
     if out is not None:
         write_checkpoint(out, file, factors, learnt, agent=AGENT)
     return checkpoint(file, factors, learnt, agent=AGENT)
@@ -167,7 +170,13 @@ def saved(out: Path | None, file: MarketFile, sizes: Mapping[str, int]) -> tuple
         looks = {name: np.array(value, float) for name, value in state["looks"].items()}
         n_worlds = int(looks.pop("n_worlds"))
         found = worth.LineWorth(**looks, n_worlds=n_worlds)
-        whole = found.worth_usd.shape[1:] == found.guess.shape == found.rate.shape == (N_LINES,)
+        whole = (
+            found.worth_usd.shape[1:]
+            == found.guess.shape
+            == found.n_auctions.shape
+            == found.rate.shape
+            == (N_LINES,)
+        )
         good = whole and all(np.isfinite(value).all() for value in looks.values())
         epochs = int(state["epochs"])
     except (KeyError, TypeError, ValueError, AttributeError):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gaelp.core.errors import BadInput
 from gaelp.core.units import MICROS_PER_USD
-from gaelp.core.words import EMAIL_LINE, N_CREATIVES, N_LINES
+from gaelp.core.words import EMAIL_LINE, N_CREATIVES, N_LINES, SOCIAL_LINE
 from gaelp.evaluation.worth import Valuer
 from gaelp.market.file import MarketFile
 from gaelp.market.market import Market
@@ -40,13 +40,14 @@ class LineWorth:
     Attributes:
         worth_usd: (n_landings, n_lines) over auctions, of an impression or on search pages of a click, by
             landing page.
-        guess: (n_lines,) over auctions, the platform's stage factor.
+        guess: (n_lines,) over auctions, the platform's stage factor. n_auctions: (n_lines,) looked at.
         rate: (n_lines,) over worlds, conversions per impression or click that the platform had learnt.
         spend_usd: (n_lines,) of the flights. n_worlds: looked at.
     """
 
     worth_usd: Floats
     guess: Floats
+    n_auctions: Floats
     rate: Floats
     spend_usd: Floats
     n_worlds: int
@@ -60,6 +61,12 @@ class LineWorth:
     def landing(self) -> NDArray[np.int64]:
         """(n_lines,) the landing page on which a line is worth most."""
         return self.worth_usd.argmax(axis=0)
+
+    @property
+    def worth_in_bids_usd(self) -> Floats:
+        """(n_lines,) mean worth of a click, or of 1000 impressions, on the best page; at least 0."""
+        mean = self.worth_usd.max(axis=0) / np.maximum(self.n_auctions, 1.0)
+        return np.maximum(np.where(np.arange(N_LINES) < SOCIAL_LINE, 1.0, 1000.0) * mean, 0.0)
 
     def factors(self) -> Floats:
         """(n_lines,) best target of each line relative to the others; 1 on average over dollars spent.
@@ -108,7 +115,7 @@ def measure(
     flight = fly(market, tuned.target_cpa(), days=days, traffic=traffic, tick=look, keep_bids=False)
     spend = flight.report[..., SPEND].sum(axis=0) / MICROS_PER_USD
     rate = market.books.rate[:, 0].sum(axis=0)
-    return LineWorth(looks.worth_usd, looks.guess, rate, spend, n_worlds)
+    return LineWorth(looks.worth_usd, looks.guess, looks.n_auctions, rate, spend, n_worlds)
 
 
 class _Looks:
@@ -122,7 +129,7 @@ class _Looks:
             Valuer(market, 1.0, np.full((market.n_worlds, N_LINES), page), even) for page in range(n_landings)
         ]
         self.worth_usd = np.zeros((n_landings, N_LINES))
-        self.guess = np.zeros(N_LINES)
+        self.guess, self.n_auctions = np.zeros(N_LINES), np.zeros(N_LINES)
 
     def look(self) -> None:
         market = self.market
@@ -131,3 +138,4 @@ class _Looks:
             np.add.at(self.worth_usd[page], found["line"][:, 0], worth)
         stage = market.pop.people["stage"][found["world"], found["person"]]
         np.add.at(self.guess, found["line"][:, 0], market.rules["predict_stage"][found["world"], stage])
+        np.add.at(self.n_auctions, found["line"][:, 0], 1.0)

@@ -234,6 +234,8 @@ def fly_together(
     budget = panel_budget(market, daily_budget_usd)
     forecast = np.ones((n_worlds, 168)) if traffic is None else traffic
     brief = make_brief(market, budget, forecast, tuned or tuned_for(market.worlds[0].file), seed)
+    if profile is not None and profile.target_cpa is None:
+        brief = replace(brief, targets=False)
     platform = SimulatedPlatform(market)
     accounts = []
     for seat, policy in enumerate(policies):

@@ -24,6 +24,7 @@ CHECKPOINT = "checkpoint.json"
 NETWORK = "network.npz"
 SAVED_MODEL = ".zip"
 _HIGHEST_MULTIPLIER = 1000.0
+_HIGHEST_WORTH = 1e6
 N = TypeVar("N", int, float)
 
 
@@ -66,6 +67,7 @@ class TrainedLines(NamedTuple):
     Attributes:
         agent: one of `AGENTS`. multiplier: a factor for each line.
         landing: the landing page of each line. settings: of the level, see `Tuned.value`.
+        worth_usd: of a click or of 1000 impressions of each line.
         network: path of what the controller corrects by; empty for the others.
     """
 
@@ -73,6 +75,7 @@ class TrainedLines(NamedTuple):
     multiplier: tuple[tuple[str, float], ...]
     landing: tuple[tuple[str, int], ...] = ()
     settings: tuple[tuple[str, float], ...] = ()
+    worth_usd: tuple[tuple[str, float], ...] = ()
     network: str = ""
 
     def policy(self, tuned: Tuned) -> Policy:
@@ -85,11 +88,17 @@ class TrainedLines(NamedTuple):
         """The policy without its network."""
         if self.agent == "static_lines":
             return tuned.pacing(dict(self.multiplier))
-        return tuned.value(dict(self.multiplier), dict(self.landing), dict(self.settings))
+        return tuned.value(
+            dict(self.multiplier), dict(self.landing), dict(self.settings), dict(self.worth_usd)
+        )
 
     def learnt(self) -> dict[str, Any]:
         """What a checkpoint of the same keeps beside the factors."""
-        return {"landing": dict(self.landing), "settings": dict(self.settings)}
+        return {
+            "landing": dict(self.landing),
+            "settings": dict(self.settings),
+            "worth_usd": dict(self.worth_usd),
+        }
 
 
 def trained_lines(name_or_path: str, file: MarketFile, *, others: Iterable[str] = ()) -> TrainedLines | None:
@@ -113,9 +122,11 @@ def trained_lines(name_or_path: str, file: MarketFile, *, others: Iterable[str] 
     else:
         path = _checkpoint_path(name_or_path, sorted({*POLICIES, *others}))
     found = read_checkpoint(path, file)
-    learnt = [tuple(sorted(found[name].items())) for name in ("line_multiplier", "landing", "settings")]
+    factors, landing, settings, worth_usd = (
+        tuple(sorted(found[name].items())) for name in ("line_multiplier", "landing", "settings", "worth_usd")
+    )
     network = str(path.with_name(NETWORK)) if found["agent"] == "controller" else ""
-    return TrainedLines(found["agent"], learnt[0], learnt[1], learnt[2], network)
+    return TrainedLines(found["agent"], factors, landing, settings, worth_usd, network)
 
 
 def policy_label(name_or_path: str, reserved: Iterable[str] = POLICIES) -> str:
@@ -155,7 +166,7 @@ def write_checkpoint(
         file: the market it was trained on.
         line_multiplier: line name -> factor on the paced bid or target.
         training: what a resume needs and how it went, kept beside the rest; and, but for static_lines, its
-            `landing` and `settings`.
+            `landing`, `settings` and `worth_usd`.
         agent: one of `AGENTS`.
 
     Returns:
@@ -205,11 +216,11 @@ def read_checkpoint(path: Path, file: MarketFile) -> dict[str, Any]:
             f"must be trained on {file.name} {file.sha256[:12]}",
             "Train it on this market, or name the market it knows.",
         )
+    lines = [line.name for line in LINES]
     return data | {
         "line_multiplier": _checked_multiplier(path, data["line_multiplier"]),
-        "landing": _checked(
-            path, "landing", data.get("landing", {}), [line.name for line in LINES], 0, 2, int
-        ),
+        "landing": _checked(path, "landing", data.get("landing", {}), lines, 0, 2, int),
+        "worth_usd": _checked(path, "worth_usd", data.get("worth_usd", {}), lines, 0, _HIGHEST_WORTH, float),
         "settings": _checked(
             path, "settings", data.get("settings", {}), ("step", "spend_share"), 0, 1, float
         ),

@@ -63,11 +63,12 @@ class Tuned:
         line_multiplier: Mapping[str, float] | None = None,
         landing: Mapping[str, int] | None = None,
         settings: Mapping[str, float] | None = None,
+        worth_usd: Mapping[str, float] | None = None,
     ) -> ValuePolicy:
         """The `value` policy: targets by line, from the tuned one of `target_cpa`, under a paced level.
 
         Args:
-            line_multiplier, landing: by line name.
+            line_multiplier, landing, worth_usd: by line name; the last for bids by hand.
             settings: `step` of the level and `spend_share`, as training found them.
         """
         found = settings or {}
@@ -76,6 +77,7 @@ class Tuned:
             replace(self.settings, start=1.0, step=found.get("step", self.settings.step)),
             line_multiplier or {},
             landing or {},
+            worth_usd or {},
             found.get("spend_share", 1.0),
         )
 
