@@ -4,8 +4,8 @@ The platform's own bidder sees more of a person than an account does, so a targe
 than a bid by hand. What one target cannot say is which channels cause sales and which only collect them: that
 is what the factors by line are for, learnt on training worlds, and so is each line's landing page. The level
 is a dual pacer's, hour by hour, or as often as a control profile lets it through. It aims at a part of the
-budget: the last dollars of a day are the dearest. An account without the platform's bidder is bid for by hand,
-a part of what each line's impressions and clicks are worth.
+budget: the last dollars of a day are the dearest. An account without the platform's bidder is bid for by
+hand, at a part of what each line's impressions and clicks are worth.
 """
 
 from collections.abc import Mapping
