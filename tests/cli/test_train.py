@@ -25,6 +25,24 @@ def test_a_trained_checkpoint_can_be_flown_and_resumed(
     assert longer.code == 0 and "epoch   2" in longer.err and "search_generic_mobile" in longer.out
 
 
+@pytest.mark.slow
+def test_value_is_trained_and_corrected_by_a_controller(
+    gaelp: Gaelp, market_file: Path, tmp_path: Path
+) -> None:
+    small = ("--market", market_file, "--worlds", "1", "--users", "300", "--days", "2", "--epochs", "1")
+    value = gaelp("train", "--agent", "value", *small, "--out", tmp_path / "value")
+    assert value.code == 0 and "looked at what" in value.err and "landing page" in value.out
+    given = ("--base", tmp_path / "value", "--out", tmp_path / "c")
+    corrected = ("train", "--agent", "controller", *small, *given)
+    assert gaelp(*corrected, "--json").json["epochs"] == 1
+    assert gaelp(*corrected, "--resume").code == 2
+    ran = gaelp("train", "--agent", "value", *small, "--out", tmp_path / "c")
+    assert ran.code == 2 and "holds what another agent than value learnt" in ran.err
+    flown = ("--market", market_file, "--worlds", "2", "--users", "300", "--days", "1", "--runoff-days", "1")
+    board = gaelp("evaluate", tmp_path / "c", tmp_path / "value", *flown, "--json").json
+    assert len(board["policies"]) == 2 and len(board["model_sha256"]) == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -43,6 +61,8 @@ def test_a_trained_checkpoint_can_be_flown_and_resumed(
         (["--agent", "baselines", "--out", "runs/x"], "`out` was 'runs/x'; is not for baselines"),
         (["--agent", "controller", "--epochs", "1"], "Name one to keep the network in"),
         (["--agent", "controller", "--resume", "--out", "runs/none"], "needs a network"),
+        (["--agent", "value", "--base", "value"], "is for the controller only"),
+        (["--agent", "controller", "--base", "static_lines", "--out", "runs/none"], "must be value"),
         (["--agent", "value", "--resume"], "Name the run's folder with --out."),
         (["--agent", "value", "--minutes", "nan"], "--minutes"),
         (["--agent", "baselines", "--resume"], "`resume` was True; is not for baselines"),

@@ -1,4 +1,4 @@
-"""Actions on top of dual pacing: what a player of `gaelp/Campaign-v0` decides, and how it is flown."""
+"""Actions on top of another policy: what a player of `gaelp/Campaign-v0` decides, and how it is flown."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -7,8 +7,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gaelp.agents.baselines import PacingPolicy, begun
-from gaelp.agents.policy import Brief
+from gaelp.agents.baselines import begun
+from gaelp.agents.policy import Brief, Policy
 from gaelp.control.controls import ProposedControls
 from gaelp.core.errors import BadInput
 from gaelp.core.words import EMAIL_LINE, N_LINES
@@ -23,6 +23,9 @@ WORLDS_AN_ACTOR = 16
 """Worlds that one actor acts for; `judge.WORLDS_A_TASK` is a multiple of it, so a world keeps its place."""
 
 
+Apply = Callable[[ProposedControls, NDArray[np.floating]], ProposedControls]
+
+
 class Actor(Protocol):
     """Chooses actions from features; what it remembers belongs to one flight of a group of accounts.
 
@@ -30,47 +33,59 @@ class Actor(Protocol):
     """
 
     def act(self, observation: NDArray[np.float32]) -> NDArray[np.floating]:
-        """(n, n_lines) actions for (n, n_features) of `CAMPAIGN_FEATURES`, n at most `WORLDS_AN_ACTOR`.
+        """(n, n_actions) for (n, n_features) of `CAMPAIGN_FEATURES`, n at most `WORLDS_AN_ACTOR`.
 
-        Called once an hour with the same accounts in the same places.
+        Called at every decision with the same accounts in the same places.
         """
+
+
+def padded(observation: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows of a whole group, empty ones added: a network's sums then run alike however many fly."""
+    rows = np.zeros((WORLDS_AN_ACTOR, observation.shape[1]), np.float32)
+    rows[: len(observation)] = observation
+    return rows
 
 
 @dataclass
 class ActionPolicy:
-    """Flies an account as a player of `gaelp/Campaign-v0` does: tuned dual pacing, scaled line by line.
+    """Flies an account as an actor that was trained on top of a base policy does.
 
     Attributes:
-        pacing: what the actions scale.
+        base: what the actions change.
         new_actor: makes an actor that remembers nothing; one acts for each group of worlds.
         name: for tables.
+        apply: (proposed controls, (n_worlds, n_actions)) -> controls; changes them in place.
+        every_hours: between two decisions; the last one holds in between.
     """
 
-    pacing: PacingPolicy
+    base: Policy
     new_actor: Callable[[], Actor]
     name: str = "actions"
+    apply: Apply = field(default_factory=lambda: scaled)
+    every_hours: int = 1
     _actors: list[Actor] = field(default_factory=list, repr=False)
     _brief: Brief | None = field(default=None, repr=False)
     _observer: CampaignObserver | None = field(default=None, repr=False)
+    _actions: NDArray[np.floating] | None = field(default=None, repr=False)
 
     def start(self, brief: Brief) -> None:
         """Begin a campaign with actors that remember nothing."""
         self._brief = brief
-        self._observer = None
+        self._observer, self._actions = None, None
         self._actors = [self.new_actor() for _ in range(0, brief.n_worlds, WORLDS_AN_ACTOR)]
-        self.pacing.start(brief)
+        self.base.start(brief)
 
     def act(self, view: View) -> ProposedControls:
-        """Scale what dual pacing proposes by what the actors choose."""
+        """Change what the base proposes by what the actors choose."""
         brief = begun(self._brief)
         if self._observer is None:
             self._observer = observer_for(brief, view.hours_left)
         rows = self._observer.observe(view)
-        actions = [
-            actor.act(rows[i * WORLDS_AN_ACTOR : (i + 1) * WORLDS_AN_ACTOR])
-            for i, actor in enumerate(self._actors)
-        ]
-        return scaled(self.pacing.act(view), np.concatenate(actions))
+        if self._actions is None or view.hour % self.every_hours == 0:
+            cut = range(0, len(rows), WORLDS_AN_ACTOR)
+            groups = zip(cut, self._actors, strict=True)
+            self._actions = np.concatenate([actor.act(rows[i : i + WORLDS_AN_ACTOR]) for i, actor in groups])
+        return self.apply(self.base.act(view), self._actions)
 
 
 def observer_for(brief: Brief, hours: int) -> CampaignObserver:

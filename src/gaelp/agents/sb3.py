@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gaelp.agents.actions import WORLDS_AN_ACTOR, Actor
+from gaelp.agents.actions import WORLDS_AN_ACTOR, Actor, padded
 from gaelp.core.errors import BadInput, MismatchError
 from gaelp.core.words import N_LINES
 from gaelp.observation.campaign import CAMPAIGN_FEATURES
@@ -90,19 +90,17 @@ class _Sb3Actor:
     def __init__(self, model: Any) -> None:
         self._model = model
         self._state: Any = None
-        self._rows = np.zeros((WORLDS_AN_ACTOR, len(CAMPAIGN_FEATURES)), np.float32)
         self._first = np.ones(WORLDS_AN_ACTOR, bool)
         torch: Any = importlib.import_module("torch")
         torch.set_num_threads(1)  # nets this small only wait for a second one
         self._packing = torch.backends.mkldnn
 
     def act(self, observation: NDArray[np.float32]) -> NDArray[np.floating]:
-        self._rows[: len(observation)] = observation
         # oneDNN would pack an LSTM's weights anew for each hour: 23 ms against .1
         usual, self._packing.enabled = self._packing.enabled, False
         try:
             action, self._state = self._model.predict(
-                self._rows, state=self._state, episode_start=self._first, deterministic=True
+                padded(observation), state=self._state, episode_start=self._first, deterministic=True
             )
         finally:
             self._packing.enabled = usual

@@ -39,7 +39,9 @@ def train_command(
             " network that corrects value); baselines tunes fixed, pacing, pid and target_cpa."
         ),
     ] = "static_lines",
-    epochs: Annotated[int | None, typer.Option(help="Rounds of the search, looks of value.", min=1)] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Rounds of search, looks of value, epochs of PPO (200 at most).", min=1)
+    ] = None,
     minutes: Annotated[
         float | None, typer.Option(help="Wall-clock minutes instead of epochs.", min=0.01)
     ] = None,
@@ -49,6 +51,9 @@ def train_command(
     seed: SeedOption = 0,
     executor: Annotated[str, typer.Option(help="Only inline: training runs on all threads.")] = "inline",
     folder: OutOption = None,
+    base: Annotated[
+        str | None, typer.Option(help="What the controller corrects: a run of value; else the committed one.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -76,7 +81,11 @@ def train_command(
     sizes = {"n_worlds": n_worlds, "n_people": n_people, "days": days, "seed": seed}
     if epochs is None and minutes is None:
         epochs, minutes = (1, None) if agent == "value" else (None, 1.0)
-    search = {"epochs": epochs, "minutes": minutes, "resume": resume}
+    search: dict[str, Any] = {"epochs": epochs, "minutes": minutes, "resume": resume}
+    if agent == "controller":
+        search["base"] = base or "value"
+    elif base is not None:
+        raise BadInput("base", base, "is for the controller only", "Leave --base out.")
     out = None if folder is None else Path(folder)
 
     def tell(text: str) -> None:
@@ -137,14 +146,18 @@ def _controller(
 
     if out is None:
         raise BadInput("out", None, "must be a folder", "Name one to keep the network in: --out runs/mine.")
-    base = trained_lines("value", file)
+    base = trained_lines(search["base"], file)
+    if base is None or base.agent != "value":
+        raise BadInput(
+            "base", search["base"], "must be value, or a run that trained it", "Train one: --agent value."
+        )
+
+    options = {**search, "base": base}
 
     def report(done: Mapping[str, Any]) -> None:
         tell(f"epoch {done['epoch']:3d}  gained on value, in daily budgets a world: {done['reward']:+.3f}")
 
-    return dict(
-        learner.train(file, base=base, tuned=tuned_for(file), **sizes, **search, out=out, report=report)
-    )
+    return dict(learner.train(file, **options, tuned=tuned_for(file), **sizes, out=out, report=report))
 
 
 _TRAIN: dict[str, Callable[..., Result]] = {

@@ -40,7 +40,8 @@ class NamedPolicy:
         name: a policy's name, a checkpoint's path, or one of `leaderboard.REFERENCES`.
         market: path of the market file that it flies on.
         trained: what the checkpoint held when it was read; None reads it at each call.
-        sha256: of the file of a model that another library saved, when it was found; None for all else.
+        sha256: of the file of a controller's network or of a model that another library saved, when it was
+            found; None for all else.
     """
 
     name: str
@@ -59,9 +60,10 @@ class NamedPolicy:
             from gaelp.evaluation.references import REFERENCE_POLICIES  # only where one is asked for
 
             return REFERENCE_POLICIES[self.name]()
-        if self.sha256 is not None and sha256_of(self.name) != self.sha256:
+        path = self.trained.network if self.trained is not None and self.trained.network else self.name
+        if self.sha256 is not None and sha256_of(path) != self.sha256:
             allowed = f"must stay as it was found, SHA-256 {self.sha256[:12]}"
-            raise BadInput("policy", self.name, allowed, "Leave the file alone while it is flown.")
+            raise BadInput("policy", path, allowed, "Leave the file alone while it is flown.")
         file = load(self.market)
         if self.trained is not None:
             return self.trained.policy(tuned_for(file))
@@ -72,19 +74,20 @@ def contender(name: str, file: MarketFile) -> NamedPolicy:
     """A maker of a policy or reference, found and checked now.
 
     A checkpoint is read now and only now: one that is written anew while worlds are judged changes nothing
-    in them, and the next contender flies it. The model of another library is read for every flight, and
-    refused if its file has changed since.
+    in them, and the next contender flies it. A network, and the model of another library, is read for every
+    flight, and refused if its file has changed since.
 
     Raises:
         UnknownName: nothing is called that. BadInput: it cannot be used on this market.
     """
     trained = None if name in REFERENCES else trained_lines(name, file, others=REFERENCES)
     saved_model = trained is None and name not in POLICIES and name not in REFERENCES
+    file_of = trained.network if trained is not None and trained.network else name if saved_model else None
     named = NamedPolicy(
         name,
         str(file.path),
         trained,
-        sha256_of(name) if saved_model else None,
+        sha256_of(file_of) if file_of is not None and Path(file_of).is_file() else None,
     )
     named()
     return named

@@ -3,7 +3,8 @@
 Each world is flown twice with the same luck: with the network's corrections and with the base policy alone.
 The reward of a day is the difference of expected incremental sales, in USD, less that of spend: the base is a
 baseline that takes nearly all luck out and, as no action moves it, leaves the best policy what it is. Sales
-still to come when the campaign ends are lived out, so nothing is cut off.
+still to come when the campaign ends are lived out, so nothing is cut off. Then each dollar of spend that the
+corrections left short of 90 % of the budget costs two, as in all tuning. All in daily budgets.
 """
 
 from collections.abc import Callable
@@ -12,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaelp.agents.actions import observer_for
-from gaelp.agents.controller import EVERY_HOURS, corrected, day_factors
+from gaelp.agents.controller import EVERY_HOURS, N_GROUPS, corrected
 from gaelp.agents.policy import Brief, Policy
 from gaelp.core.errors import BadInput
-from gaelp.learning.practice import FULL_SPEND
+from gaelp.learning.practice import FULL_SPEND, SHORTFALL
 from gaelp.market.file import MarketFile
 from gaelp.market.market import Market
 from gaelp.platforms.simulated import SimulatedPlatform
@@ -72,16 +73,23 @@ class Campaigns:
     ) -> tuple[NDArray[np.float32], Floats, Floats, NDArray[np.bool_], NDArray[np.bool_]]:
         """Play a day; the last one lives out the sales to come.
 
+        Args:
+            actions: (n_worlds, n_groups), see `agents.controller.day_factors`.
+
+        Returns:
+            (n_worlds, n_features) observation of the next day; (n_worlds,) each: reward in daily budgets;
+            cost, always 0; whether the campaign is over; whether it was cut off, never.
+
         Raises:
             BadInput: the campaigns are over.
         """
         if self._day >= self.days:
             raise BadInput("day", self._day, f"must be below {self.days}", "The campaigns are over: reset.")
-        factors = day_factors(actions)
+        nothing = np.zeros((self._n_worlds, N_GROUPS), np.float32)
         before = self._flown.profit() - self._plain.profit()
         for _ in range(EVERY_HOURS):
-            self._flown.hour(factors)
-            self._plain.hour(np.ones_like(factors))
+            self._flown.hour(actions)
+            self._plain.hour(nothing)
             observation = self._observer.observe(self._flown.view)
         self._day += 1
         over = self._day == self.days
@@ -93,11 +101,10 @@ class Campaigns:
             over
         ):  # as in `Practice`: two dollars for each dollar short of full spend, and only for the changes
             full = FULL_SPEND * self._budget * self.days
-            reward -= 2.0 * (self._flown.short(full) - self._plain.short(full))
+            reward -= SHORTFALL * (self._flown.short(full) - self._plain.short(full))
         self.time = np.full(self._n_worlds, float(EVERY_HOURS * self._day))
         ended = np.full(self._n_worlds, over)
-        nothing = np.zeros(self._n_worlds)
-        return observation, reward / self._budget, nothing, ended, np.zeros_like(ended)
+        return observation, reward / self._budget, np.zeros(self._n_worlds), ended, np.zeros_like(ended)
 
 
 class _Side:
@@ -112,8 +119,8 @@ class _Side:
         self._start = market.books.expected[:, 0, 1].copy()
         self.view = self._account.view()
 
-    def hour(self, factors: Floats) -> None:
-        self._account.submit(corrected(self.policy.act(self.view), factors))
+    def hour(self, actions: NDArray[np.float32]) -> None:
+        self._account.submit(corrected(self.policy.act(self.view), actions))
         self._platform.advance()
         self.view = self._account.view()
 

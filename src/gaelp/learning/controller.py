@@ -12,9 +12,17 @@ from gaelp.learning.campaigns import Campaigns
 from gaelp.learning.ppo import PPO, PPOSettings, Report
 from gaelp.market.file import MarketFile
 from gaelp.observation.campaign import CAMPAIGN_FEATURES
-from gaelp.worlds.registry import CHECKPOINT, NETWORK, TrainedLines, write_checkpoint
+from gaelp.worlds.registry import (
+    CHECKPOINT,
+    NETWORK,
+    TrainedLines,
+    read_checkpoint,
+    refuse_unless_ours,
+    write_checkpoint,
+)
 from gaelp.worlds.tuned import Tuned
 
+AGENT = "controller"
 N_WORLDS, N_PEOPLE = 100, 1_000
 """Training worlds of an epoch, and their people."""
 HORIZON = 200
@@ -51,8 +59,9 @@ def train(
         resume: go on from the network in `out`. report: told each epoch's figures.
 
     Raises:
-        BadInput: neither or both of `epochs` and `minutes`, or there is nothing to go on from, or it was
-            trained with other settings.
+        BadInput: neither or both of `epochs` and `minutes`; there is nothing to go on from, or it was begun
+            with another base, size, seed or core; the folder holds what another agent learnt.
+        MismatchError: it was begun on another market.
     """
     if (epochs is None) == (minutes is None):
         raise BadInput("epochs", epochs, "give either epochs or minutes", "For a first try: --minutes 5.")
@@ -61,12 +70,23 @@ def train(
     if minutes is not None and not 0.0 < minutes < float("inf"):
         raise BadInput("minutes", minutes, "must be finite and above 0", "For a first try: --minutes 5.")
     began = time.perf_counter()
-    path = out / NETWORK
+    refuse_unless_ours(out, AGENT)
+    place = out / CHECKPOINT
+    path = place.with_suffix(NETWORK)
     settings = PPOSettings(
         epochs=HORIZON, steps=days, gamma=1.0, lam=0.9, minibatch_rows=750, seed=seed, longest=days
     )
+    begun = {
+        **base.learnt(),
+        "n_worlds": n_worlds,
+        "n_people": n_people,
+        "days": days,
+        "seed": seed,
+        "core": core,
+    }
     if resume:
-        ppo = _saved(path, settings, core)
+        _require_same(place, path, file, {"line_multiplier": dict(base.multiplier), **begun})
+        ppo = PPO.load(path, CAMPAIGN_FEATURES)
         if epochs is not None and epochs <= ppo.epoch:
             raise BadInput("epochs", epochs, f"must be above the {ppo.epoch} already done", "Ask for more.")
     else:
@@ -84,9 +104,10 @@ def train(
     reports: list[Report] = []
     while ppo.epoch < (HORIZON if epochs is None else epochs):
         reports += ppo.train(environment, until=ppo.epoch + 1)
+        if len(reports) == 1 and not resume:
+            path.unlink(missing_ok=True)  # an older run's network never stands beside this one's checkpoint
+            write_checkpoint(place, file, dict(base.multiplier), begun, agent=AGENT)
         ppo.save(path)
-        if not (out / CHECKPOINT).is_file() or len(reports) == 1:
-            write_checkpoint(out / CHECKPOINT, file, dict(base.multiplier), base.learnt(), agent="controller")
         report(reports[-1])
         seconds = time.perf_counter() - began
         if minutes is not None and seconds + 0.7 * seconds / len(reports) >= 60.0 * minutes:
@@ -94,12 +115,14 @@ def train(
     return {"agent": "controller", "out": str(out), "epochs": ppo.epoch, "history": reports}
 
 
-def _saved(path: Path, settings: PPOSettings, core: str) -> PPO:
-    if not path.is_file():
+def _require_same(place: Path, path: Path, file: MarketFile, begun: dict[str, Any]) -> None:
+    """Refuse to go on with what was begun on another market, base, size, seed or core."""
+    if not (place.is_file() and path.is_file()):
         raise BadInput("resume", str(path), "needs a network", "Name the run's folder with --out.")
-    ppo = PPO.load(path, CAMPAIGN_FEATURES)
-    if ppo.settings != settings or ppo.network.shape.core != core:
-        allowed = f"must be trained with a {core} core and {settings}"
-        remedy = "Resume with the settings it was begun with, or begin in another folder."
-        raise BadInput("resume", str(path), allowed, remedy)
-    return ppo
+    state = read_checkpoint(place, file)
+    for name, value in begun.items():
+        if state.get(name) != value:
+            allowed = f"must be {state.get(name)}, as it was begun"
+            raise BadInput(
+                name, value, allowed, "Resume with what it was begun with, or name another folder."
+            )

@@ -22,8 +22,13 @@ from gaelp.learning.cem import Round, cross_entropy
 from gaelp.learning.practice import Practice, Scores
 from gaelp.market.file import MarketFile
 from gaelp.worlds.flight import Tick
-from gaelp.worlds.registry import CHECKPOINT, checkpoint, read_checkpoint, write_checkpoint
-from gaelp.worlds.runs import read_json
+from gaelp.worlds.registry import (
+    CHECKPOINT,
+    checkpoint,
+    read_checkpoint,
+    refuse_unless_ours,
+    write_checkpoint,
+)
 from gaelp.worlds.tuned import Tuned
 
 Floats = NDArray[np.float64]
@@ -105,7 +110,7 @@ def train(
     if n_tries < 6:
         raise BadInput("tries", n_tries, "must be at least 6", "Use 24.")
     if out is not None and not resume:
-        _refuse_unless_ours(out)
+        refuse_unless_ours(out, AGENT)
     began = time.perf_counter()
     mean, sigma, first = np.zeros(N_NUMBERS), np.full(N_NUMBERS, 0.7), 0
     generator = np.random.default_rng(7919 * seed)
@@ -185,15 +190,6 @@ def train(
 
 def _ratio(spend_usd: float, decisions: float) -> float | None:
     return float(spend_usd / decisions) if decisions > 0 else None
-
-
-def _refuse_unless_ours(out: Path) -> None:
-    """Refuse a place that is no folder, or that holds what another agent learnt."""
-    if out.exists() and not out.is_dir():
-        raise BadInput("out", str(out), "must be a folder", "Name a folder to keep the run in.")
-    path = out / CHECKPOINT
-    if path.is_file() and read_json(path).get("agent") != AGENT:
-        raise BadInput("out", str(out), f"holds what another agent than {AGENT} learnt", "Name another.")
 
 
 def _saved(out: Path | None, file: MarketFile) -> dict[str, Any]:

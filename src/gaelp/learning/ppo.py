@@ -104,14 +104,14 @@ class PPOSettings:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "steps", "passes", "minibatch_rows", "longest", "bucket"):
-            if (value := getattr(self, name)) < 1:
-                raise BadInput(name, value, "must be at least 1", "Give a whole number.")
+            if not (isinstance(value := getattr(self, name), int) and value >= 1):
+                raise BadInput(name, value, "must be a whole number from 1", "Give a whole number.")
         for name in ("gamma", "lam", "clip"):
             if not 0.0 < (value := getattr(self, name)) <= 1.0:
                 raise BadInput(name, value, "must be above 0 and at most 1", "Give a share.")
         for name in ("learning_rate", "entropy", "value", "grad_norm", "kl_stop", "multiplier_rate"):
-            if not (value := getattr(self, name)) >= 0.0:
-                raise BadInput(name, value, "must be at least 0", "Give a finite number.")
+            if not 0.0 <= (value := getattr(self, name)) < np.inf:
+                raise BadInput(name, value, "must be finite and at least 0", "Give another number.")
 
 
 def collect(

@@ -23,6 +23,8 @@ from gaelp.worlds.tuned import Tuned
 Floats = NDArray[np.float64]
 FULL_SPEND = 0.9
 """A setting that spends less of the budget is marked down until it does."""
+SHORTFALL = 2.0
+"""What each dollar short of that costs it, in dollars."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,10 @@ class Scores:
 
     @property
     def objective(self) -> Floats:
-        """Profit, less two dollars for each dollar short of `FULL_SPEND` of the budget."""
+        """Profit, less `SHORTFALL` for each dollar short of `FULL_SPEND` of the budget."""
         budget = self.spend_usd / np.maximum(self.spend_share, 1e-9)
         short = np.maximum(FULL_SPEND - self.spend_share, 0.0) * budget
-        return self.profit_usd - 2.0 * short
+        return self.profit_usd - SHORTFALL * short
 
 
 class Practice:

@@ -47,7 +47,7 @@ class ReplaySettings:
         for name in ("exponent", "uniform", "first_beta", "least_effective"):
             if not 0.0 <= (value := getattr(self, name)) <= 1.0:
                 raise BadInput(name, value, "must lie in 0..1", "Give a share or an exponent.")
-        if self.epsilon <= 0.0:
+        if not 0.0 < self.epsilon < np.inf:
             raise BadInput("epsilon", self.epsilon, "must be above 0", "Without it some are never drawn.")
 
 

@@ -23,7 +23,13 @@ from gaelp.learning import worth
 from gaelp.learning.practice import Practice
 from gaelp.market.file import MarketFile
 from gaelp.worlds.flight import WARM_UP_DAYS, Tick
-from gaelp.worlds.registry import CHECKPOINT, checkpoint, read_checkpoint, write_checkpoint
+from gaelp.worlds.registry import (
+    CHECKPOINT,
+    checkpoint,
+    read_checkpoint,
+    refuse_unless_ours,
+    write_checkpoint,
+)
 from gaelp.worlds.tuned import Tuned
 
 Floats = NDArray[np.float64]
@@ -85,6 +91,8 @@ def train(
     if minutes is not None and not 0.0 < minutes < np.inf:
         raise BadInput("minutes", minutes, "must be finite and above 0", "For a first try: --minutes 3.")
     began = time.perf_counter()
+    if out is not None and out.suffix != ".json" and not resume:
+        refuse_unless_ours(out, AGENT)
     sizes = {"n_worlds": n_worlds, "n_people": n_people, "days": days, "seed": seed}
     found, first = saved(out, file, sizes) if resume else (None, 0)
     if epochs is not None and epochs <= first:

@@ -130,7 +130,7 @@ def journey_rows(
     """Write one row of all features for each decision.
 
     Args:
-        offsets: (n_people + 1,); hour to confidence: (n_events,), as in `SeenTouches`.
+        offsets: (n_people + 1,); hour to confidence: (n_events,), as in `SeenEvents`.
         told: (n_worlds, n_channels, n_kinds) which events are seen person by person.
         account: (n_worlds, n_hours, N_ACCOUNT) of `account_rows`. start: hour of its first row.
         person, world, at: (n,) who (-1 a stranger), where, when.

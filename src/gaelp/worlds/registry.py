@@ -8,7 +8,7 @@ import numpy as np
 
 from gaelp.agents.actions import ActionPolicy
 from gaelp.agents.baselines import RandomPolicy
-from gaelp.agents.controller import ControllerPolicy, network_corrector
+from gaelp.agents.controller import controller, network_actor
 from gaelp.agents.policy import Policy
 from gaelp.core.errors import BadInput, MismatchError
 from gaelp.core.names import require_known
@@ -21,7 +21,9 @@ POLICIES = ("random", "fixed", "target_cpa", "pid", "pacing", "static_lines", "v
 AGENTS = ("static_lines", "value", "controller")
 """Policies that learn a factor for each line, which a checkpoint holds; `controller` has a network too."""
 CHECKPOINT = "checkpoint.json"
-NETWORK = "network.npz"
+NETWORK = ".npz"
+"""Suffix of a controller's network, which stands beside its checkpoint under the same name."""
+_N_LANDINGS = 3
 SAVED_MODEL = ".zip"
 _HIGHEST_MULTIPLIER = 1000.0
 _HIGHEST_WORTH = 1e6
@@ -82,7 +84,7 @@ class TrainedLines(NamedTuple):
         """The policy, on the tuned values of its market."""
         if not self.network:
             return self.base(tuned)
-        return ControllerPolicy(self.base(tuned), network_corrector(Path(self.network)))
+        return controller(self.base(tuned), network_actor(Path(self.network)))
 
     def base(self, tuned: Tuned) -> Policy:
         """The policy without its network."""
@@ -125,7 +127,7 @@ def trained_lines(name_or_path: str, file: MarketFile, *, others: Iterable[str] 
     factors, landing, settings, worth_usd = (
         tuple(sorted(found[name].items())) for name in ("line_multiplier", "landing", "settings", "worth_usd")
     )
-    network = str(path.with_name(NETWORK)) if found["agent"] == "controller" else ""
+    network = str(path.with_suffix(NETWORK)) if found["agent"] == "controller" else ""
     return TrainedLines(found["agent"], factors, landing, settings, worth_usd, network)
 
 
@@ -196,6 +198,19 @@ def checkpoint(
     }
 
 
+def refuse_unless_ours(out: Path, agent: str) -> None:
+    """Refuse a place that is no folder, or that holds what another agent learnt.
+
+    Raises:
+        BadInput: either.
+    """
+    if out.exists() and not out.is_dir():
+        raise BadInput("out", str(out), "must be a folder", "Name a folder to keep the run in.")
+    path = out / CHECKPOINT
+    if path.is_file() and read_json(path).get("agent") != agent:
+        raise BadInput("out", str(out), f"holds what another agent than {agent} learnt", "Name another.")
+
+
 def read_checkpoint(path: Path, file: MarketFile) -> dict[str, Any]:
     """Read the checkpoint of one of `AGENTS`, with `line_multiplier` checked.
 
@@ -219,7 +234,7 @@ def read_checkpoint(path: Path, file: MarketFile) -> dict[str, Any]:
     lines = [line.name for line in LINES]
     return data | {
         "line_multiplier": _checked_multiplier(path, data["line_multiplier"]),
-        "landing": _checked(path, "landing", data.get("landing", {}), lines, 0, 2, int),
+        "landing": _checked(path, "landing", data.get("landing", {}), lines, 0, _N_LANDINGS - 1, int),
         "worth_usd": _checked(path, "worth_usd", data.get("worth_usd", {}), lines, 0, _HIGHEST_WORTH, float),
         "settings": _checked(
             path, "settings", data.get("settings", {}), ("step", "spend_share"), 0, 1, float
