@@ -3,7 +3,7 @@
 d3rlpy pins an older gymnasium than this package needs, so this file runs in an environment of its own (`make
 test-offline` makes one) and imports nothing of ours but the file format of a trained network.
 
-    python benchmarks/offline_cql.py runs/yardstick/log.npz runs/yardstick/cql.npz --updates 1000
+    python benchmarks/offline_cql.py runs/auctionnet/log.npz runs/auctionnet/cql.npz --updates 1000
 
 Source: Kumar et al., "Conservative Q-learning for offline reinforcement learning", NeurIPS 2020, as d3rlpy
 implements it.
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from gaelp.agents.yardstick_policies import Network
+from gaelp.agents.auctionnet_policies import Network
 
 
 def train(log: Path, updates: int, batch: int = 256, hidden: int = 64, seed: int = 0) -> tuple[Any, Network]:

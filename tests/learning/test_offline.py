@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from gaelp.agents.yardstick_policies import YARDSTICK_FEATURES, Network
+from gaelp.agents.auctionnet_policies import AUCTIONNET_FEATURES, Network
 from gaelp.core.errors import BadInput, MismatchError
+from gaelp.learning.auctionnet_log import collect_log
+from gaelp.learning.auctionnet_table import POLICIES, AuctionNetTable, TableSettings, markdown
 from gaelp.learning.offline import Learner, Log, OfflineSettings
-from gaelp.learning.yardstick_log import collect_log
-from gaelp.learning.yardstick_table import POLICIES, TableSettings, YardstickTable, markdown
-from gaelp.worlds.yardstick_flight import earlier_periods, stated_rivals
-from gaelp.worlds.yardstick_task import N_SEATS, N_TICKS, YardstickSettings, score
+from gaelp.worlds.auctionnet_flight import earlier_periods, stated_rivals
+from gaelp.worlds.auctionnet_task import N_SEATS, N_TICKS, AuctionNetSettings, score
 
-SMALL = YardstickSettings(n_opportunities=2_000, budget_ratio=2_000 / 500_000)
+SMALL = AuctionNetSettings(n_opportunities=2_000, budget_ratio=2_000 / 500_000)
 QUICK = OfflineSettings(hidden=32, learning_rate=1e-3, temperature=10.0, expectile=0.9)
 
 
@@ -134,13 +134,13 @@ def test_bad_input_is_refused(aimless: Log, tmp_path: Path) -> None:
         Learner.resume(tmp_path / "two.pt", three)
 
 
-def test_a_log_of_the_yardstick_adds_up_to_scores_and_knows_its_densities() -> None:
+def test_a_log_of_the_auctionnet_adds_up_to_scores_and_knows_its_densities() -> None:
     policy = stated_rivals(earlier_periods(seed=1, n_periods=1, settings=SMALL))
     log = collect_log(policy, seed=1, periods=[5, 6], noise=0.2, settings=SMALL)
     n = 2 * N_SEATS
-    assert log.n_features == len(YARDSTICK_FEATURES) and len(log.actions) == n * N_TICKS
+    assert log.n_features == len(AUCTIONNET_FEATURES) and len(log.actions) == n * N_TICKS
     assert log.ends.reshape(n, N_TICKS)[:, -1].all() and log.ends.sum() == n
-    clock = log.observations[:, YARDSTICK_FEATURES.index("time_left")].reshape(n, N_TICKS)
+    clock = log.observations[:, AUCTIONNET_FEATURES.index("time_left")].reshape(n, N_TICKS)
     assert (np.diff(clock, axis=1) < 0.0).all()
     # fixed seats sit at ln 1 = 0, so their density is the normal's at the action itself
     fixed = log.actions.reshape(n, N_TICKS)[::4]
@@ -155,7 +155,7 @@ def test_a_log_of_the_yardstick_adds_up_to_scores_and_knows_its_densities() -> N
 def test_a_table_is_made_once_and_says_who_flew(tmp_path: Path) -> None:
     small = TableSettings(periods=4, log_periods=1, updates=20, task=SMALL)
     said: list[str] = []
-    table = YardstickTable(tmp_path, small, said.append)
+    table = AuctionNetTable(tmp_path, small, said.append)
     rows = table.rows(POLICIES)
     assert [row.policy for row in rows] == list(POLICIES)
     assert rows[3].policy == "dual" and rows[3].gain.mean == 0.0
@@ -163,7 +163,7 @@ def test_a_table_is_made_once_and_says_who_flew(tmp_path: Path) -> None:
         assert row.score.mean is not None and row.score.mean >= 0.0
         assert 0.0 <= row.within <= 1.0 and row.spend_share <= 1.0
     made = len(said)
-    assert made > 0 and YardstickTable(tmp_path, small, said.append).rows(POLICIES) == rows
+    assert made > 0 and AuctionNetTable(tmp_path, small, said.append).rows(POLICIES) == rows
     assert len(said) == made  # all was there
     assert markdown(rows).count("\n") == 2 + len(POLICIES)
     Network.load(tmp_path / "iql.npz").save(tmp_path / "other.npz")
@@ -171,6 +171,6 @@ def test_a_table_is_made_once_and_says_who_flew(tmp_path: Path) -> None:
     assert other.score == rows[5].score  # the same network under another name
     assert json.loads((tmp_path / "config.json").read_text())["periods"] == 4
     with pytest.raises(BadInput, match="settings"):
-        YardstickTable(tmp_path, dataclasses.replace(small, periods=5))
+        AuctionNetTable(tmp_path, dataclasses.replace(small, periods=5))
     with pytest.raises(BadInput, match="policy"):
         table.rows(["nobody"])

@@ -299,8 +299,16 @@ def test_factors_drawn_from_the_prior_lie_where_the_posterior_says():
 
 @pytest.mark.parametrize("name", ["median", "spread", "scatter"])
 def test_a_prior_of_nothing_is_refused(name):
-    with pytest.raises(BadInput, match=name):
-        Prior(**{name: 0.0})
+    for value in (0.0, 1e9, float("nan")):
+        with pytest.raises(BadInput, match=name):
+            Prior(**{name: value})
+
+
+@pytest.mark.parametrize("claim", [float("nan"), float("inf"), -1.0])
+def test_claims_that_are_no_counts_are_refused(claim):
+    claimed = Credits(np.array([10.0, claim, 0.0]), np.zeros(3))
+    with pytest.raises(BadInput, match=r"claimed.conversions\[1\]"):
+        calibrate(claimed, ("search", "social"), {"search": Experiment(1.0, 1.0)}, Prior())
 
 
 def test_experiments_that_make_no_sense_are_refused():

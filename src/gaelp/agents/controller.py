@@ -49,14 +49,19 @@ def controller(base: Policy, new_actor: Callable[[], Actor]) -> ActionPolicy:
     return ActionPolicy(base, new_actor, "controller", corrected, EVERY_HOURS)
 
 
-def network_actor(path: Path) -> Callable[[], Actor]:
+def network_actor(path: Path, belongs_to: str) -> Callable[[], Actor]:
     """A maker of actors for the network in a file that `gaelp train --agent controller` wrote.
 
-    Raises:
-        BadInput: it is no such file. MismatchError: it was trained on other features.
-    """
-    from gaelp.agents.networks import ActorCritic  # brings torch
+    Args:
+        path: of the file. belongs_to: digest of the checkpoint that it was trained with.
 
+    Raises:
+        BadInput: it is no such file.
+        MismatchError: it was trained on other features, or with another checkpoint.
+    """
+    from gaelp.agents.networks import ActorCritic, require_belonging  # brings torch
+
+    require_belonging(path, belongs_to)
     network = ActorCritic.load(path, CAMPAIGN_FEATURES)
 
     class NetworkActor:

@@ -284,9 +284,15 @@ class ActorCritic(nn.Module):
             raise
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise BadInput("network", where, f"must be whole ({_brief(error)})", _REMEDY) from error
-        broken = [name for name, value in own.items() if not torch.isfinite(value).all()]
+        scales = ("input_std", "payoff_scale")
+        broken = [
+            name
+            for name, value in own.items()
+            if not torch.isfinite(value).all() or (name in scales and not (value > 0).all())
+        ]
         if broken:
-            raise BadInput(f"network {broken[0]}", where, "must be finite", "Go back to an older checkpoint.")
+            allowed = "must be above 0" if broken[0] in scales else "must be finite"
+            raise BadInput(f"network {broken[0]}", where, allowed, "Go back to an older checkpoint.")
         return network
 
 
@@ -317,6 +323,21 @@ def read_arrays(path: str | Path) -> tuple[dict[str, Any], dict[str, NDArray[Any
         remedy = "Train again with this version, or use the version it was written with."
         raise MismatchError("checkpoint", f"{path} of format {found}", f"must be {FORMAT}", remedy)
     return header, arrays
+
+
+def require_belonging(path: str | Path, belongs_to: str) -> None:
+    """Refuse a network's file that was written for something else.
+
+    Args:
+        path: of the file. belongs_to: what `PPO.save` was told.
+
+    Raises:
+        BadInput: the file cannot be read. MismatchError: it belongs to something else.
+    """
+    found = str(read_arrays(path)[0].get("belongs_to"))
+    if found != belongs_to:
+        remedy = "Put back the file that was trained with it, or train again."
+        raise MismatchError("network", f"{path} of {found[:12]}", f"must be of {belongs_to[:12]}", remedy)
 
 
 def _brief(error: Exception) -> str:

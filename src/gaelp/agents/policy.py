@@ -30,6 +30,8 @@ class Brief:
         seed: for policies that draw.
         world_seeds: (n_worlds,) names of the accounts, so that a draw belongs to its world.
         targets: the account has the platform's own bidder; else bids are by hand only.
+        target_hours: between two changes of a target. target_step: largest change at once, as a part of the
+            last target; infinite for any.
     """
 
     n_worlds: int
@@ -42,6 +44,8 @@ class Brief:
     seed: int
     world_seeds: NDArray[np.int64]
     targets: bool = True
+    target_hours: int = 1
+    target_step: float = float("inf")
 
 
 class Policy(Protocol):

@@ -25,6 +25,8 @@ Floats = NDArray[np.float64]
 
 HIGHEST_TARGET = 50.0
 """Largest target of a line, in CAC targets; the gate's own cap lies above it."""
+SLOW_GAIN = 0.5
+"""Power of the aim over what was spent by which a level moves that may move only now and then."""
 BIDS_START = 0.5
 """Dollars bid by hand per dollar of worth at level 1."""
 
@@ -63,12 +65,13 @@ class ValuePolicy:
         self._landing = np.array([self.landing.get(line.name, 0) for line in LINES])
         aim = self.spend_share * brief.daily_budget_usd
         self._pacer = DualPacer(self.settings, brief.traffic, aim, np.inf)
+        self._aim, self._spent, self._level = aim, np.zeros(brief.n_worlds), np.ones(brief.n_worlds)
         self._brief = brief
 
     def act(self, view: View) -> ProposedControls:
         """Scale every line's target; e-mail, which no platform bids for, keeps its fixed price."""
         brief = begun(self._brief)
-        level = self._pacer.step(view.hour_of_week, view.spend_usd.sum(axis=1), np.zeros(brief.n_worlds))
+        level = self._moved(view, brief)
         bid = np.zeros((brief.n_worlds, N_LINES))
         if not brief.targets:
             bid[:] = level[:, None] * self._worth
@@ -81,3 +84,21 @@ class ValuePolicy:
             proposed.target_cpa_usd[:, EMAIL_LINE] = 0.0
         proposed.landing[:] = self._landing
         return proposed
+
+    def _moved(self, view: View, brief: Brief) -> Floats:
+        """(n_worlds,) the level of the coming hour: paced, or moved as seldom and little as targets may."""
+        spend = view.spend_usd.sum(axis=1)
+        if not brief.targets or brief.target_hours <= 1:
+            return self._pacer.step(view.hour_of_week, spend, np.zeros(brief.n_worlds))
+        self._spent += spend
+        if view.hour > 0 and view.hour % brief.target_hours == 0:
+            aim = self._aim * brief.target_hours / 24.0
+            most = 1.0 + 0.99 * brief.target_step  # the gate counts in whole micros
+            least = 1.0 - 0.99 * min(brief.target_step, 0.9)
+            step = (aim + 1e-9) / np.maximum(self._spent, 1e-9)
+            # money that ran out before the day did says only that less would have been enough
+            ran_out = self._spent >= 0.995 * brief.daily_budget_usd * brief.target_hours / 24.0
+            step = np.where(ran_out, least, np.clip(step**SLOW_GAIN, least, most))
+            self._level = self._level * step
+            self._spent = np.zeros(brief.n_worlds)
+        return self._level

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gaelp.agents.controller import N_GROUPS
-from gaelp.agents.networks import ActorCritic, NetworkShape
+from gaelp.agents.networks import ActorCritic, NetworkShape, require_belonging
 from gaelp.core.errors import BadInput
 from gaelp.learning.campaigns import Campaigns
 from gaelp.learning.ppo import PPO, PPOSettings, Report
@@ -16,6 +16,7 @@ from gaelp.worlds.registry import (
     CHECKPOINT,
     NETWORK,
     TrainedLines,
+    belonging,
     read_checkpoint,
     refuse_unless_ours,
     write_checkpoint,
@@ -86,6 +87,7 @@ def train(
     }
     if resume:
         _require_same(place, path, file, {"line_multiplier": dict(base.multiplier), **begun})
+        require_belonging(path, belonging(read_checkpoint(place, file)))
         ppo = PPO.load(path, CAMPAIGN_FEATURES)
         if epochs is not None and epochs <= ppo.epoch:
             raise BadInput("epochs", epochs, f"must be above the {ppo.epoch} already done", "Ask for more.")
@@ -107,7 +109,7 @@ def train(
         if len(reports) == 1 and not resume:
             path.unlink(missing_ok=True)  # an older run's network never stands beside this one's checkpoint
             write_checkpoint(place, file, dict(base.multiplier), begun, agent=AGENT)
-        ppo.save(path)
+        ppo.save(path, belonging(read_checkpoint(place, file)))
         report(reports[-1])
         seconds = time.perf_counter() - began
         if minutes is not None and seconds + 0.7 * seconds / len(reports) >= 60.0 * minutes:

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from gaelp.agents.yardstick_policies import Network
+from gaelp.agents.auctionnet_policies import Network
 from gaelp.core.errors import BadInput, MismatchError
 from gaelp.core.files import replacing
 from gaelp.core.names import require_known

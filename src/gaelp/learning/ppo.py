@@ -386,7 +386,7 @@ class PPO:
         batch, index = fresh, None
         if self.memory is not None and len(self.memory):
             kept = self.memory.settings
-            n = int(len(fresh) * kept.share / (1.0 - kept.share))
+            n = max(1, int(len(fresh) * kept.share / (1.0 - kept.share)))
             beta = kept.first_beta + (1.0 - kept.first_beta) * done
             drawn, index = self.memory.draw(n, beta, self.generator)
             batch = join([fresh, drawn])
@@ -413,9 +413,14 @@ class PPO:
             | report
         )
 
-    def save(self, path: str | Path) -> None:
-        """Write all that training needs to go on; a file that stands there is replaced in one step."""
+    def save(self, path: str | Path, belongs_to: str = "") -> None:
+        """Write all that training needs to go on; a file that stands there is replaced in one step.
+
+        Args:
+            path: of the file. belongs_to: what `networks.require_belonging` asks for, when it is read.
+        """
         header = self.network.header() | {
+            "belongs_to": belongs_to,
             "settings": asdict(self.settings),
             "epoch": self.epoch,
             "multiplier": self.multiplier,
@@ -439,7 +444,7 @@ class PPO:
         network = ActorCritic.restored(header, arrays, table, str(path))
         try:
             return cls._restored(network, header, arrays)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
             allowed = f"must be a checkpoint of PPO ({type(error).__name__}: {str(error)[:60]})"
             raise BadInput("checkpoint", str(path), allowed, "Name a file that `PPO.save` wrote.") from error
 
@@ -451,12 +456,23 @@ class PPO:
         if told["replay"] is not None:
             told["replay"] = ReplaySettings(**told["replay"])
         found = cls(network, PPOSettings(**told))
-        found.epoch, found.multiplier = header["epoch"], header["multiplier"]
+        found.epoch, found.multiplier = header["epoch"], float(header["multiplier"])
+        if type(found.epoch) is not int or not 0 <= found.epoch <= found.settings.epochs:
+            raise ValueError(f"epoch {found.epoch}")
+        if not 0.0 <= found.multiplier < np.inf:
+            raise ValueError(f"multiplier {found.multiplier}")
         found.generator.bit_generator.state = header["generator"]
         state: dict[int, dict[str, Tensor]] = {}
         for name in (name for name in arrays if name.startswith("adam.")):
             _, i, key = name.split(".")
             state.setdefault(int(i), {})[key] = torch.from_numpy(arrays[name])
+        shapes = [tuple(value.shape) for value in network.parameters()]
+        for i, moments in state.items():
+            for key, value in moments.items():
+                if not torch.isfinite(value).all() or (
+                    key != "step" and tuple(value.shape) != shapes[int(i)]
+                ):
+                    raise ValueError(f"adam.{i}.{key}")
         groups = found.optimiser.state_dict()["param_groups"]
         found.optimiser.load_state_dict({"state": state, "param_groups": groups})
         if found.memory is not None:

@@ -147,7 +147,7 @@ class DecisionLog:
             raise BadInput("sequence", name[np.argmax(wrong)], "must end with its last row", remedy)
         if (np.diff(typed["time"]) < 0.0)[~last[:-1]].any():
             raise BadInput("time", "falling", "must not fall within a sequence", "Give hours since a start.")
-        for column in ("time", "logp", "value", "payoff"):
+        for column in ("time", "observation", "logp", "value", "payoff"):
             if not (finite := np.isfinite(typed[column])).all():
                 remedy = "Check what the environment returned."
                 raise BadInput(column, typed[column][~finite][0], "must be finite", remedy)

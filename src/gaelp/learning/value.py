@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from gaelp.agents.value import ValuePolicy
 from gaelp.core.errors import BadInput, MismatchError
-from gaelp.core.words import LINES, N_LINES
+from gaelp.core.words import EMAIL_LINE, LINES, N_LINES
 from gaelp.learning import worth
 from gaelp.learning.practice import Practice
 from gaelp.market.file import MarketFile
@@ -186,8 +186,9 @@ def saved(out: Path | None, file: MarketFile, sizes: Mapping[str, int]) -> tuple
             == (N_LINES,)
         )
         good = whole and all(np.isfinite(value).all() for value in looks.values())
+        good = bool(good and (found.rate[:EMAIL_LINE] > 0).all() and (found.guess >= 0).all())
         epochs = int(state["epochs"])
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         good = False
     if not (good and epochs > 0 and found.spend_usd.shape == (N_LINES,) and found.n_worlds > 0):
         raise BadInput(f"{path}: looks", "damaged", "must be what a training wrote", remedy)

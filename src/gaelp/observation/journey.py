@@ -199,6 +199,9 @@ def journey_features(
     if not who.shape == where.shape == when.shape or when.ndim != 1:
         shapes = (who.shape, where.shape, when.shape)
         raise BadInput("person, world, hour", shapes, "must have one length", "Give three lists.")
+    if account.ndim != 3 or account.shape[2] != N_ACCOUNT:
+        allowed = f"must be (n_worlds, n_hours, {N_ACCOUNT})"
+        raise BadInput("account.shape", account.shape, allowed, "Make it by `account_hours`.")
     n_worlds, n_hours = min(len(account), len(events.told)), account.shape[1]
     row = np.floor(when) - start_hour
     for name, values, good, allowed in (

@@ -234,8 +234,7 @@ def fly_together(
     budget = panel_budget(market, daily_budget_usd)
     forecast = np.ones((n_worlds, 168)) if traffic is None else traffic
     brief = make_brief(market, budget, forecast, tuned or tuned_for(market.worlds[0].file), seed)
-    if profile is not None and profile.target_cpa is None:
-        brief = replace(brief, targets=False)
+    brief = replace(brief, **_cadence(profile))
     platform = SimulatedPlatform(market)
     accounts = []
     for seat, policy in enumerate(policies):
@@ -296,6 +295,17 @@ def fly_together(
         )
         for account in accounts
     ]
+
+
+def _cadence(profile: ControlProfile | None) -> dict[str, Any]:
+    """What a brief says of how an account's targets may change."""
+    if profile is None:
+        return {}
+    rule = profile.target_cpa
+    if rule is None:
+        return {"targets": False}
+    step = float("inf") if rule.step is None else rule.step.numerator / rule.step.denominator
+    return {"target_hours": -(-rule.hours // rule.changes), "target_step": step}
 
 
 def open_account(

@@ -1,5 +1,8 @@
 """Policies by name or by checkpoint."""
 
+import hashlib
+import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -71,6 +74,7 @@ class TrainedLines(NamedTuple):
         landing: the landing page of each line. settings: of the level, see `Tuned.value`.
         worth_usd: of a click or of 1000 impressions of each line.
         network: path of what the controller corrects by; empty for the others.
+        digest: of what the network corrects, see `belonging`.
     """
 
     agent: str
@@ -79,12 +83,13 @@ class TrainedLines(NamedTuple):
     settings: tuple[tuple[str, float], ...] = ()
     worth_usd: tuple[tuple[str, float], ...] = ()
     network: str = ""
+    digest: str = ""
 
     def policy(self, tuned: Tuned) -> Policy:
         """The policy, on the tuned values of its market."""
         if not self.network:
             return self.base(tuned)
-        return controller(self.base(tuned), network_actor(Path(self.network)))
+        return controller(self.base(tuned), network_actor(Path(self.network), self.digest))
 
     def base(self, tuned: Tuned) -> Policy:
         """The policy without its network."""
@@ -128,7 +133,13 @@ def trained_lines(name_or_path: str, file: MarketFile, *, others: Iterable[str] 
         tuple(sorted(found[name].items())) for name in ("line_multiplier", "landing", "settings", "worth_usd")
     )
     network = str(path.with_suffix(NETWORK)) if found["agent"] == "controller" else ""
-    return TrainedLines(found["agent"], factors, landing, settings, worth_usd, network)
+    digest = belonging(found) if network else ""
+    return TrainedLines(found["agent"], factors, landing, settings, worth_usd, network, digest)
+
+
+def belonging(found: Mapping[str, Any]) -> str:
+    """Digest of what a controller's checkpoint says: its network belongs to no other."""
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
 
 def policy_label(name_or_path: str, reserved: Iterable[str] = POLICIES) -> str:
@@ -199,13 +210,21 @@ def checkpoint(
 
 
 def refuse_unless_ours(out: Path, agent: str) -> None:
-    """Refuse a place that is no folder, or that holds what another agent learnt.
+    """Make the folder of a run; refuse a place that is none, or that holds what another agent learnt.
 
     Raises:
         BadInput: either.
     """
     if out.exists() and not out.is_dir():
         raise BadInput("out", str(out), "must be a folder", "Name a folder to keep the run in.")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(
+            "out", str(out), f"must be a folder that can be made ({error.strerror})", "Name another."
+        ) from error
+    if not os.access(out, os.W_OK):
+        raise BadInput("out", str(out), "must be a folder that can be written to", "Name another.")
     path = out / CHECKPOINT
     if path.is_file() and read_json(path).get("agent") != agent:
         raise BadInput("out", str(out), f"holds what another agent than {agent} learnt", "Name another.")

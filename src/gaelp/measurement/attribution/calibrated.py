@@ -48,8 +48,11 @@ class Prior:
     four times of each other. They were set before any calibrated credit was scored with them.
 
     Attributes:
-        median: of the common factor. spread: standard deviation of its logarithm.
-        scatter: scale of the half-normal standard deviation of ln factors around the common one.
+        median: of the common factor, from 1e-6 to 1e6.
+        spread: standard deviation of its logarithm, at most 5; cut at four of them.
+        scatter: scale of the half-normal standard deviation of ln factors around the common one, at most .5;
+            cut at four scales, for log-normal factors have no variance without a cut. The standard error of
+            a channel that was not tested rests on that cut: read it as "not known".
     """
 
     median: float = 0.3
@@ -57,10 +60,11 @@ class Prior:
     scatter: float = 0.5
 
     def __post_init__(self) -> None:
-        for name in ("median", "spread", "scatter"):
+        for name, least, most in (("median", 1e-6, 1e6), ("spread", 1e-3, 5.0), ("scatter", 1e-3, 0.5)):
             value = getattr(self, name)
-            if not 0 < value < np.inf:
-                raise BadInput(name, value, "must be above 0 and finite", "Leave it out for the default.")
+            if not least <= value <= most:
+                allowed = f"must be from {least:g} to {most:g}"
+                raise BadInput(name, value, allowed, "Leave it out for the default.")
 
 
 class Experiment(NamedTuple):
@@ -78,7 +82,8 @@ class Calibrated:
     """Calibrated credits.
 
     Attributes:
-        credits: conversions and USD, the baseline last; without a prior negative where a test was.
+        credits: conversions and USD, the baseline last; a channel's negative only without a prior, the
+            baseline's wherever channels caused more than was recorded.
         conversions_se: (n_channels + 1,) standard errors of the conversions. Without a prior as if the
             scatter were known: too small where experiments are few.
         factor: what experiments say the model's claims are to be multiplied by, on the whole; with a prior
@@ -120,6 +125,10 @@ def calibrate(
     """
     if not experiments:
         raise BadInput("experiments", {}, "must hold at least one", "Give the result of one channel's test.")
+    broken = np.flatnonzero(~(np.isfinite(claimed.conversions) & (claimed.conversions >= 0)))
+    if broken.size:
+        where, value = f"claimed.conversions[{broken[0]}]", claimed.conversions[broken[0]]
+        raise BadInput(where, value, "must be finite and at least 0", "Check the model's credits.")
     for name, (measured, error) in experiments.items():
         require_known("channel", name, channels)
         if not (np.isfinite(measured) and 0 < error < np.inf):

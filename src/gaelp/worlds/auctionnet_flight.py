@@ -1,4 +1,4 @@
-"""Flights of the yardstick: one seat a period under test, all others by a stated mix of policies."""
+"""Flights of the auctionnet: one seat a period under test, all others by a stated mix of policies."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gaelp.agents.yardstick_policies import (
+from gaelp.agents.auctionnet_policies import (
     CostCurve,
     Dual,
     Fixed,
@@ -15,8 +15,8 @@ from gaelp.agents.yardstick_policies import (
     SeatPolicy,
     StepPid,
 )
-from gaelp.worlds.yardstick import Yardstick
-from gaelp.worlds.yardstick_task import N_SEATS, N_TICKS, TRAFFIC, YardstickSettings, score
+from gaelp.worlds.auctionnet import AuctionNet
+from gaelp.worlds.auctionnet_task import N_SEATS, N_TICKS, TRAFFIC, AuctionNetSettings, score
 
 Floats = NDArray[np.float64]
 
@@ -58,7 +58,7 @@ def fly(
     *,
     seed: int,
     periods: Sequence[int],
-    settings: YardstickSettings | None = None,
+    settings: AuctionNetSettings | None = None,
     told: Callable[[int], None] = lambda _: None,
 ) -> Flown:
     """Fly periods in which the policy has one seat, round robin, and the rivals all others.
@@ -71,7 +71,7 @@ def fly(
     parts = []
     for first in range(0, len(periods), _SIDE_BY_SIDE):
         part = periods[first : first + _SIDE_BY_SIDE]
-        env = Yardstick(len(part), settings)
+        env = AuctionNet(len(part), settings)
         seat, row = round_robin(part), np.arange(len(part))
         view = env.reset(seed, part)
         totals = np.zeros((3, len(part)))
@@ -90,7 +90,7 @@ def fly(
 
 
 def cost_curve(
-    policy: SeatPolicy, *, seed: int, periods: Sequence[int], settings: YardstickSettings | None = None
+    policy: SeatPolicy, *, seed: int, periods: Sequence[int], settings: AuctionNetSettings | None = None
 ) -> CostCurve:
     """What opportunities cost by cost per value, in periods where all seats follow one policy.
 
@@ -98,7 +98,7 @@ def cost_curve(
     """
     cost = np.zeros((N_TICKS, _EDGE.size + 1))
     for period in periods:
-        env = Yardstick(1, settings)
+        env = AuctionNet(1, settings)
         view = env.reset(seed, [period])
         for tick in range(N_TICKS):
             env.step(policy.act(view))
@@ -118,7 +118,9 @@ def stated_rivals(curve: CostCurve) -> Mixed:
     return Mixed((Fixed(), StepPid(), OnlineLp(curve), Dual(curve)))
 
 
-def earlier_periods(*, seed: int, n_periods: int = 3, settings: YardstickSettings | None = None) -> CostCurve:
+def earlier_periods(
+    *, seed: int, n_periods: int = 3, settings: AuctionNetSettings | None = None
+) -> CostCurve:
     """The cost curve among the stated rivals: flown once all fixed, then by rivals who know that curve."""
     first = cost_curve(Fixed(), seed=seed, periods=range(1), settings=settings)
     return cost_curve(stated_rivals(first), seed=seed, periods=range(1, 1 + n_periods), settings=settings)

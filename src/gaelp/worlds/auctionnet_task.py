@@ -1,4 +1,4 @@
-"""The yardstick's task in numbers: budgets, limits, traffic, how a period is drawn, and the score.
+"""The auctionnet's task in numbers: budgets, limits, traffic, how a period is drawn, and the score.
 
 Source: Su et al., "AuctionNet: a novel benchmark for decision-making in large-scale games", NeurIPS 2024, and
 its code, alimama-tech/AuctionNet on GitHub.
@@ -46,7 +46,7 @@ TRAFFIC: Floats = _TRAFFIC / _TRAFFIC.sum()
 
 
 @dataclass(frozen=True, kw_only=True)
-class YardstickSettings:
+class AuctionNetSettings:
     """The numbers of the task; the defaults are AuctionNet's `config/test.gin` and its code.
 
     Attributes:
@@ -121,7 +121,7 @@ def true_chance(sigma_mean: Floats, low: Floats, high: Floats) -> Floats:
     return chance
 
 
-def draw_period(rng: np.random.Generator, rules: YardstickSettings) -> tuple[Ints, Floats, Floats, Floats]:
+def draw_period(rng: np.random.Generator, rules: AuctionNetSettings) -> tuple[Ints, Floats, Floats, Floats]:
     """Draw what holds for a whole period.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Policies of the yardstick: each tick they set one multiplier a seat, and a seat bids multiplier x value.
+"""Policies of the auctionnet: each tick they set one multiplier a seat, and a seat bids multiplier x value.
 
 Value is the predicted chance of a conversion, so the multiplier is what a seat would pay for a conversion, in
 the unit of money of its budget. A policy decides for all seats of all periods at once; a seat's multiplier
@@ -50,7 +50,7 @@ def _features() -> FeatureTable:
     return FeatureTable("yardstick", tuple(table))
 
 
-YARDSTICK_FEATURES = _features()
+AUCTIONNET_FEATURES = _features()
 """The sixteen numbers of AuctionNet's learnt policies, in its order, without units of money; then two more.
 
 Without the two a seat cannot tell whether it keeps its limit, which its score hangs on.
@@ -69,7 +69,7 @@ class SeatView:
         left: money left.
         spend: money paid in the last tick.
         worth: predicted conversions of what was shown in the last tick.
-        features: (n_periods, n_seats, 18), `YARDSTICK_FEATURES`.
+        features: (n_periods, n_seats, 18), `AUCTIONNET_FEATURES`.
     """
 
     tick: int
@@ -275,7 +275,7 @@ class Network:
 
     def save(self, path: Path) -> None:
         """Write an npz file that names the features it wants."""
-        told = {"version": YARDSTICK_FEATURES.version, "names": YARDSTICK_FEATURES.names}
+        told = {"version": AUCTIONNET_FEATURES.version, "names": AUCTIONNET_FEATURES.names}
         arrays = {f"weight_{i}": weight for i, weight in enumerate(self.weights)}
         arrays |= {f"bias_{i}": bias for i, bias in enumerate(self.biases)}
         arrays |= {"mean": self.mean, "scale": self.scale, "squash": np.array(self.squash)}
@@ -308,7 +308,7 @@ class Network:
             raise BadInput(
                 "network", str(path), "must be a file that Network.save wrote", "Train and save it again."
             ) from error
-        YARDSTICK_FEATURES.require(told["version"], told["names"])
+        AUCTIONNET_FEATURES.require(told["version"], told["names"])
         return network
 
 

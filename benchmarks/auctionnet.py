@@ -1,12 +1,12 @@
-"""The yardstick, AuctionNet's task on our own auction: its speed, and policies in one table.
+"""The auctionnet, AuctionNet's task on our own auction: its speed, and policies in one table.
 
 Without arguments: auctions a second on one core, with 48 bidders, three slots, budgets and overspending, all
 seats deciding every tick by simple rules. Beside it what those projects' own code did when we measured it,
 per core, on another day of a shared machine: AuctionNet 22-28 thousand, rlbidder 71-75 (no budgets).
 
-    python benchmarks/yardstick.py
-    python benchmarks/yardstick.py --table
-    python benchmarks/yardstick.py --table --network cql=runs/yardstick/cql.npz
+    python benchmarks/auctionnet.py
+    python benchmarks/auctionnet.py --table
+    python benchmarks/auctionnet.py --table --network cql=runs/auctionnet/cql.npz
 
 The table keeps its pieces in a folder, goes on where it stopped, and prints what it has not to make again.
 """
@@ -23,14 +23,14 @@ N_PERIODS = 3
 
 def speed() -> None:
     """Print thousands of auctions per CPU-second, the median of some periods."""
-    from gaelp.agents.yardstick_policies import Fixed, Mixed, StepPid
-    from gaelp.worlds.yardstick import Yardstick
-    from gaelp.worlds.yardstick_task import N_TICKS
+    from gaelp.agents.auctionnet_policies import Fixed, Mixed, StepPid
+    from gaelp.worlds.auctionnet import AuctionNet
+    from gaelp.worlds.auctionnet_task import N_TICKS
 
     policy = Mixed((Fixed(), StepPid()))
     rates = []
     for period in range(N_PERIODS + 1):
-        env = Yardstick(1)
+        env = AuctionNet(1)
         start = time.process_time()
         view = env.reset(0, [period])
         for tick in range(N_TICKS):
@@ -48,10 +48,10 @@ def table(folder: Path, n_periods: int, only: str | None, networks: dict[str, Pa
     """Make what is missing in the folder, then print the table."""
     import torch
 
-    from gaelp.learning.yardstick_table import POLICIES, TableSettings, YardstickTable, markdown
+    from gaelp.learning.auctionnet_table import POLICIES, AuctionNetTable, TableSettings, markdown
 
     torch.set_num_threads(1)
-    made = YardstickTable(
+    made = AuctionNetTable(
         folder, TableSettings(periods=n_periods), lambda line: print(line, file=sys.stderr, flush=True)
     )
     names = (*POLICIES, *networks)
@@ -65,9 +65,9 @@ def table(folder: Path, n_periods: int, only: str | None, networks: dict[str, Pa
 
 def main() -> None:
     """Read the arguments, do one thing."""
-    parser = argparse.ArgumentParser(description="The yardstick: its speed, or the table of policies.")
+    parser = argparse.ArgumentParser(description="The auctionnet: its speed, or the table of policies.")
     parser.add_argument("--table", action="store_true", help="fly all policies and print the table")
-    parser.add_argument("--folder", type=Path, default=Path("runs/yardstick"), help="where its pieces lie")
+    parser.add_argument("--folder", type=Path, default=Path("runs/auctionnet"), help="where its pieces lie")
     parser.add_argument("--periods", type=int, default=48, help="held-out periods, one seat each")
     parser.add_argument("--only", help="make only this piece: log, or a policy's flight")
     parser.add_argument("--network", action="append", default=[], help="NAME=FILE of another learner")

@@ -1,4 +1,4 @@
-"""The yardstick's table: baselines and learnt policies in the same held-out periods, with intervals."""
+"""The auctionnet's table: baselines and learnt policies in the same held-out periods, with intervals."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from gaelp.agents.yardstick_policies import (
+from gaelp.agents.auctionnet_policies import (
     CostCurve,
     Dual,
     Fixed,
@@ -21,10 +21,10 @@ from gaelp.agents.yardstick_policies import (
 from gaelp.core.errors import BadInput
 from gaelp.core.files import replacing, write_text_atomic
 from gaelp.evaluation.intervals import Interval, PairedInterval, mean_interval, paired_interval
+from gaelp.learning.auctionnet_log import collect_log
 from gaelp.learning.offline import Learner, Log, OfflineSettings
-from gaelp.learning.yardstick_log import collect_log
-from gaelp.worlds.yardstick_flight import Flown, earlier_periods, fly, stated_rivals
-from gaelp.worlds.yardstick_task import YardstickSettings, score
+from gaelp.worlds.auctionnet_flight import Flown, earlier_periods, fly, stated_rivals
+from gaelp.worlds.auctionnet_task import AuctionNetSettings, score
 
 TRAINING_SEED, HELD_OUT_SEED = 1, 2
 """Families of periods: the cost curve, the log and all tuning come from the first alone."""
@@ -46,7 +46,7 @@ class TableSettings:
     log_periods: int = 36
     updates: int = 4_000
     offline: OfflineSettings = field(default_factory=OfflineSettings)
-    task: YardstickSettings = field(default_factory=YardstickSettings)
+    task: AuctionNetSettings = field(default_factory=AuctionNetSettings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ class Row:
     spend_share: float
 
 
-class YardstickTable:
+class AuctionNetTable:
     """Makes a table piece by piece in a folder, and takes from it what it finds there.
 
     Args:

@@ -1,4 +1,4 @@
-"""Logs of the yardstick: what seats did under a behaviour policy with noise of known density."""
+"""Logs of the auctionnet: what seats did under a behaviour policy with noise of known density."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gaelp.agents.yardstick_policies import YARDSTICK_FEATURES, SeatPolicy
+from gaelp.agents.auctionnet_policies import AUCTIONNET_FEATURES, SeatPolicy
 from gaelp.core.random import named_seed
 from gaelp.learning.offline import Log
-from gaelp.worlds.yardstick import Yardstick
-from gaelp.worlds.yardstick_task import N_SEATS, N_TICKS, YardstickSettings, score
+from gaelp.worlds.auctionnet import AuctionNet
+from gaelp.worlds.auctionnet_task import N_SEATS, N_TICKS, AuctionNetSettings, score
 
 Floats = NDArray[np.float64]
 
@@ -21,7 +21,7 @@ def collect_log(
     seed: int,
     periods: Sequence[int],
     noise: float = 0.25,
-    settings: YardstickSettings | None = None,
+    settings: AuctionNetSettings | None = None,
     told: Callable[[int], None] = lambda _: None,
 ) -> Log:
     """Fly periods in which every seat follows a policy with noise, and log them all.
@@ -39,11 +39,11 @@ def collect_log(
     """
     parts: list[tuple[NDArray[np.generic], ...]] = []
     for done, period in enumerate(periods, start=1):
-        env = Yardstick(1, settings)
+        env = AuctionNet(1, settings)
         view = env.reset(seed, [period])
         rng = np.random.default_rng((named_seed("behaviour", seed), period))
         shape = (N_TICKS, N_SEATS)
-        observation, action = np.zeros((*shape, len(YARDSTICK_FEATURES))), np.zeros(shape)
+        observation, action = np.zeros((*shape, len(AUCTIONNET_FEATURES))), np.zeros(shape)
         density, reward = np.zeros(shape), np.zeros(shape)
         spend, worth, reached = (np.zeros(N_SEATS) for _ in range(3))
         limit, budget = env.limit[0], env.budget[0]

@@ -1,14 +1,14 @@
-"""The yardstick: AuctionNet's task on our own auction, many periods at once.
+"""AuctionNet's task on our own auction, many periods at once.
 
 Forty-eight seats bid for the same opportunities through forty-eight ticks. Each has a budget and a CPA
 limit, each opportunity three slots. A seat's score is its conversions, marked down where they cost more than
-the limit. The configuration is AuctionNet's; two of its defects are not (`docs/reference/yardstick.md`): here
+the limit. The configuration is AuctionNet's; two of its defects are not (docs/reference/auctionnet.md): here
 each tick and period has draws of its own, and a lone bidder wins and pays the floor.
 
 A draw belongs to a period, a tick and an opportunity, never to what was bid, so two policies flown in the
 same periods meet the same opportunities with the same luck.
 
-The numbers, their source and the score are in `yardstick_task`.
+The numbers, their source and the score are in `auctionnet_task`.
 """
 
 from collections.abc import Sequence
@@ -17,16 +17,16 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gaelp.agents.yardstick_policies import YARDSTICK_FEATURES, SeatView
+from gaelp.agents.auctionnet_policies import AUCTIONNET_FEATURES, SeatView
 from gaelp.core.errors import BadInput
 from gaelp.core.random import named_seed
 from gaelp.market.auction import clear
-from gaelp.worlds.yardstick_task import (
+from gaelp.worlds.auctionnet_task import (
     BUDGET,
     CPA_LIMIT,
     N_SEATS,
     N_TICKS,
-    YardstickSettings,
+    AuctionNetSettings,
     draw_period,
     draw_values,
 )
@@ -53,7 +53,7 @@ class TickOutcome:
     conversions: Floats
 
 
-class Yardstick:
+class AuctionNet:
     """Periods flown side by side, tick by tick.
 
     Args:
@@ -64,10 +64,10 @@ class Yardstick:
         opportunities: per period, of the last tick: (n, n_seats) values and (n,) least winning costs.
     """
 
-    def __init__(self, n_periods: int, settings: YardstickSettings | None = None) -> None:
+    def __init__(self, n_periods: int, settings: AuctionNetSettings | None = None) -> None:
         if n_periods < 1:
             raise BadInput("n_periods", n_periods, "must be at least 1", "Fly one period or more.")
-        self.settings = settings or YardstickSettings()
+        self.settings = settings or AuctionNetSettings()
         self.n_periods = n_periods
         shape = (n_periods, N_SEATS)
         self.budget = np.broadcast_to(BUDGET * self.settings.budget_ratio, shape)
@@ -88,7 +88,7 @@ class Yardstick:
         if len(numbers) != self.n_periods:
             remedy = "Name each period of the environment once."
             raise BadInput("periods", len(numbers), f"must be {self.n_periods} numbers", remedy)
-        root = named_seed("yardstick", seed)
+        root = named_seed("yardstick", seed)  # the draws behind the published table
         self._names = [(root, int(number)) for number in numbers]
         self.tick = 0
         draws = [draw_period(self._rng(p, _PERIOD), self.settings) for p in range(self.n_periods)]
@@ -184,7 +184,7 @@ class Yardstick:
             **of(0),
             **{f"{name}_last_3": mean for name, mean in of(max(self.tick - 3, 0)).items()},
         }
-        return np.stack([column[name] for name in YARDSTICK_FEATURES.names], axis=-1)
+        return np.stack([column[name] for name in AUCTIONNET_FEATURES.names], axis=-1)
 
     def _rng(self, period: int, purpose: int) -> np.random.Generator:
         return np.random.default_rng((*self._names[period], self.tick, purpose))

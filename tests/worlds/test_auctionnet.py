@@ -1,4 +1,4 @@
-"""The yardstick: the task's rules by examples, by an independent slow loop, and by what must never happen."""
+"""AuctionNet's task: its rules by examples, by an independent slow loop, and by what must never happen."""
 
 import dataclasses
 from pathlib import Path
@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import truncnorm
 
-from gaelp.agents.yardstick_policies import (
-    YARDSTICK_FEATURES,
+from gaelp.agents.auctionnet_policies import (
+    AUCTIONNET_FEATURES,
     CostCurve,
     Dual,
     Fixed,
@@ -22,20 +22,20 @@ from gaelp.agents.yardstick_policies import (
     StepPid,
 )
 from gaelp.core.errors import BadInput, MismatchError
-from gaelp.worlds.yardstick import Yardstick
-from gaelp.worlds.yardstick_flight import cost_curve, earlier_periods, fly, round_robin, stated_rivals
-from gaelp.worlds.yardstick_task import (
+from gaelp.worlds.auctionnet import AuctionNet
+from gaelp.worlds.auctionnet_flight import cost_curve, earlier_periods, fly, round_robin, stated_rivals
+from gaelp.worlds.auctionnet_task import (
     BUDGET,
     CPA_LIMIT,
     N_SEATS,
     N_TICKS,
     TRAFFIC,
-    YardstickSettings,
+    AuctionNetSettings,
     score,
     true_chance,
 )
 
-SMALL = YardstickSettings(n_opportunities=4_000, budget_ratio=4_000 / 500_000)
+SMALL = AuctionNetSettings(n_opportunities=4_000, budget_ratio=4_000 / 500_000)
 RICH = dataclasses.replace(SMALL, budget_ratio=1e6)
 CURVE = CostCurve(
     edge=np.array([10.0, 100.0]),
@@ -46,7 +46,7 @@ CURVE = CostCurve(
 
 def flown_by(policy, n_periods=1, rules=SMALL, seed=3, periods=None):
     """(what each tick brought, the environment after the last)."""
-    env = Yardstick(n_periods, rules)
+    env = AuctionNet(n_periods, rules)
     view, outcomes = env.reset(seed, periods), []
     for tick in range(N_TICKS):
         outcomes.append(env.step(policy.act(view)))
@@ -76,13 +76,13 @@ def test_budgets_limits_and_traffic_are_those_published() -> None:
     for category in CPA_LIMIT.reshape(6, 8):
         assert sorted(category.tolist()) == [60, 70, 80, 90, 100, 110, 120, 130]
     assert TRAFFIC.sum() == pytest.approx(1.0) and TRAFFIC.argmax() == 18  # 9:00 to 9:30
-    env = Yardstick(40)
+    env = AuctionNet(40)
     env.reset(0)
     assert (np.abs(env.n_opportunities.sum(axis=1) - 500_000) <= N_TICKS).all()  # a tick's are rounded down
 
 
 def test_values_have_the_published_mean_and_spread() -> None:
-    env = Yardstick(200, dataclasses.replace(SMALL, n_opportunities=1_000))
+    env = AuctionNet(200, dataclasses.replace(SMALL, n_opportunities=1_000))
     env.reset(0)
     means = env._mean / 5e-4  # (n_periods, n_ticks, n_seats)
     assert abs(means.mean() - 1.0) < 4.0 * 0.4 / np.sqrt(200 * 6 * 6)
@@ -94,7 +94,7 @@ def test_values_have_the_published_mean_and_spread() -> None:
 
 
 def test_no_two_ticks_or_periods_share_draws() -> None:
-    env = Yardstick(2, RICH)
+    env = AuctionNet(2, RICH)
     env.reset(0)
     seen = []
     for _ in range(3):
@@ -117,9 +117,9 @@ def test_a_period_is_the_same_whatever_is_flown_beside_it() -> None:
 
 
 def test_a_lone_bidder_wins_and_pays_the_floor() -> None:
-    env = Yardstick(1, RICH)
+    env = AuctionNet(1, RICH)
     env.reset(0)
-    value_sum = env.view().features[0, 5, YARDSTICK_FEATURES.index("value_now")]
+    value_sum = env.view().features[0, 5, AUCTIONNET_FEATURES.index("value_now")]
     multiplier = np.zeros((1, N_SEATS))
     multiplier[0, 5] = 100.0
     outcome = env.step(multiplier)
@@ -133,7 +133,7 @@ def test_a_lone_bidder_wins_and_pays_the_floor() -> None:
 
 def test_clearing_is_that_of_a_slow_loop() -> None:
     rules = dataclasses.replace(RICH, shown=(1.0, 1.0, 1.0))
-    env = Yardstick(2, rules)
+    env = AuctionNet(2, rules)
     env.reset(11)
     multiplier = np.random.default_rng(0).uniform(0.0, 150.0, (2, N_SEATS)) * (np.arange(N_SEATS) % 5 > 0)
     outcome = env.step(multiplier)
@@ -188,7 +188,7 @@ def test_true_chance_is_the_mean_of_the_truncated_normal_it_stands_for() -> None
 @given(st.integers(0, 1000), st.floats(20.0, 2_000.0))
 def test_no_seat_spends_more_than_its_budget(seed: int, multiplier: float) -> None:
     rules = dataclasses.replace(SMALL, n_opportunities=1_000, budget_ratio=0.0005, least_budget=0.0001)
-    env = Yardstick(1, rules)
+    env = AuctionNet(1, rules)
     env.reset(seed)
     spend = np.zeros((1, N_SEATS))
     for _ in range(N_TICKS):
@@ -200,7 +200,7 @@ def test_no_seat_spends_more_than_its_budget(seed: int, multiplier: float) -> No
 
 
 def test_what_a_poor_seat_cannot_pay_goes_to_the_next_bidder() -> None:
-    env = Yardstick(1, RICH)
+    env = AuctionNet(1, RICH)
     env.reset(0)
     env.left[0, 0] = 1.0
     multiplier = np.full((1, N_SEATS), 90.0)
@@ -211,14 +211,14 @@ def test_what_a_poor_seat_cannot_pay_goes_to_the_next_bidder() -> None:
 
 
 def test_a_seat_with_less_than_the_least_budget_stops() -> None:
-    env = Yardstick(1, SMALL)
+    env = AuctionNet(1, SMALL)
     env.reset(0)
     env.left[0, 3] = 0.09
     assert env.step(np.full((1, N_SEATS), 100.0)).wins[0, 3] == 0.0
 
 
 def test_features_are_what_the_log_of_a_seat_says() -> None:
-    env = Yardstick(1, RICH)
+    env = AuctionNet(1, RICH)
     env.reset(5)
     bids, values, least, wins, conversions, counts, worth = [], [], [], [], [], [], 0.0
     for tick in range(6):
@@ -233,7 +233,7 @@ def test_features_are_what_the_log_of_a_seat_says() -> None:
         counts.append(len(cost))
         worth += outcome.worth[0, 2]
     view = env.view()
-    told = dict(zip(YARDSTICK_FEATURES.names, view.features[0, 2], strict=True))
+    told = dict(zip(AUCTIONNET_FEATURES.names, view.features[0, 2], strict=True))
     unit = CPA_LIMIT[2] * 5e-4
     assert told["cost"] == pytest.approx((env.budget - env.left)[0, 2] / worth / CPA_LIMIT[2])
     assert told["budget"] == pytest.approx(env.budget[0, 2] / unit / 4_000)
@@ -251,7 +251,7 @@ def test_features_are_what_the_log_of_a_seat_says() -> None:
 
 
 def test_bad_input_is_refused() -> None:
-    env = Yardstick(1, SMALL)
+    env = AuctionNet(1, SMALL)
     with pytest.raises(BadInput, match="reset"):
         env.step(np.ones((1, N_SEATS)))
     env.reset(0)
@@ -259,9 +259,9 @@ def test_bad_input_is_refused() -> None:
         with pytest.raises(BadInput, match="multiplier"):
             env.step(wrong)
     with pytest.raises(BadInput, match="n_opportunities"):
-        YardstickSettings(n_opportunities=10)
+        AuctionNetSettings(n_opportunities=10)
     with pytest.raises(BadInput, match="floor"):
-        YardstickSettings(floor=-1.0)
+        AuctionNetSettings(floor=-1.0)
     with pytest.raises(BadInput, match="periods"):
         env.reset(0, [1, 2])
 
@@ -325,7 +325,7 @@ def test_flights_pair_and_rotate_seats() -> None:
 def test_the_cost_curve_counts_what_the_market_cost() -> None:
     rules = dataclasses.replace(RICH, n_opportunities=20_000)
     curve = cost_curve(Fixed(), seed=1, periods=[0], settings=rules)
-    env = Yardstick(1, rules)
+    env = AuctionNet(1, rules)
     env.reset(1, [0])
     env.step(env.limit)
     value, least = env.opportunities[0]
@@ -350,13 +350,13 @@ def test_a_network_file_comes_back_and_wants_its_features(tmp_path: Path, monkey
     (tmp_path / "b.npz").write_text("no network")
     with pytest.raises(BadInput, match="network"):
         Network.load(tmp_path / "b.npz")
-    fewer = dataclasses.replace(YARDSTICK_FEATURES, features=YARDSTICK_FEATURES.features[:-1])
-    monkeypatch.setattr("gaelp.agents.yardstick_policies.YARDSTICK_FEATURES", fewer)
+    fewer = dataclasses.replace(AUCTIONNET_FEATURES, features=AUCTIONNET_FEATURES.features[:-1])
+    monkeypatch.setattr("gaelp.agents.auctionnet_policies.AUCTIONNET_FEATURES", fewer)
     with pytest.raises(MismatchError, match="budget"):
         Network.load(tmp_path / "a.npz")
 
 
 def test_mixed_seats_follow_their_own_policy() -> None:
-    env = Yardstick(1, SMALL)
+    env = AuctionNet(1, SMALL)
     chosen = Mixed((Fixed(), Fixed(0.5))).act(env.reset(0))
     assert (chosen[:, ::2] == CPA_LIMIT[::2]).all() and (chosen[:, 1::2] == 0.5 * CPA_LIMIT[1::2]).all()
