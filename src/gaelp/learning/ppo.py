@@ -467,12 +467,11 @@ class PPO:
             _, i, key = name.split(".")
             state.setdefault(int(i), {})[key] = torch.from_numpy(arrays[name])
         shapes = [tuple(value.shape) for value in network.parameters()]
-        for i, moments in state.items():
-            for key, value in moments.items():
-                if not torch.isfinite(value).all() or (
-                    key != "step" and tuple(value.shape) != shapes[int(i)]
-                ):
-                    raise ValueError(f"adam.{i}.{key}")
+        for number, moments in state.items():
+            for key, moment in moments.items():
+                fits = key == "step" or tuple(moment.shape) == shapes[number]
+                if not (fits and torch.isfinite(moment).all()):
+                    raise ValueError(f"adam.{number}.{key}")
         groups = found.optimiser.state_dict()["param_groups"]
         found.optimiser.load_state_dict({"state": state, "param_groups": groups})
         if found.memory is not None:
