@@ -65,7 +65,8 @@ def folder(tmp_path_factory):
     (made / "runs" / "look").mkdir(parents=True)
     for name in ("events.parquet", "runs/look/events.parquet"):
         parquet.write_table(events, made / name)
-    small = ["--worlds", "2", "--users", "1000", "--days", "5", "--runoff-days", "3"]
+    # large enough that the ads cause something: there is no distance to nothing
+    small = ["--worlds", "2", "--users", "4000", "--days", "14", "--runoff-days", "10"]
     tested = ["--events", "--lift-test", "0.1", "--out", str(made / "runs" / "tested")]
     assert run(["simulate", "--policy", "fixed", *small, *tested, "--json"]) == 0
     return made
