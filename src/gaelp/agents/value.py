@@ -25,8 +25,6 @@ Floats = NDArray[np.float64]
 
 HIGHEST_TARGET = 50.0
 """Largest target of a line, in CAC targets; the gate's own cap lies above it."""
-SLOW_GAIN = 0.5
-"""Power of the aim over what was spent by which a level moves that may move only now and then."""
 BIDS_START = 0.5
 """Dollars bid by hand per dollar of worth at level 1."""
 
@@ -98,7 +96,7 @@ class ValuePolicy:
             step = (aim + 1e-9) / np.maximum(self._spent, 1e-9)
             # money that ran out before the day did says only that less would have been enough
             ran_out = self._spent >= 0.995 * brief.daily_budget_usd * brief.target_hours / 24.0
-            step = np.where(ran_out, least, np.clip(step**SLOW_GAIN, least, most))
+            step = np.where(ran_out, least**0.5, np.clip(step, least, most))
             self._level = self._level * step
             self._spent = np.zeros(brief.n_worlds)
         return self._level
