@@ -34,7 +34,7 @@ def test_the_demo_keeps_a_run_and_prints_its_leaderboard(
     assert all(policy in ran.out for policy in ("Leaderboard", "random", "fixed", "pacing", "value"))
     assert f"Report: {folder / 'report.html'}" in ran.out
     assert "Leaderboard" not in ran.err
-    assert "16 training worlds" in ran.err and "8 ways" in ran.err
+    assert "8 training worlds" in ran.err and "8 ways" in ran.err
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["run"]
     assert sorted(entry.name for entry in folder.iterdir()) == [
         "config.json",

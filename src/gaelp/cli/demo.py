@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 BASELINES = ("random", "fixed", "pid", "target_cpa", "pacing")
 YARDSTICKS = ("line_oracle", "informed")
 RUNOFF_DAYS = 60
+TRAINING_WORLDS = 8
+"""Half of what `gaelp train` takes: with kernels still to compile, the demo has four minutes in all."""
 MOST_REPLAYED = 8
 """Worlds in which channels are switched off one by one: seven more flights of each."""
 WELCOME = """\
@@ -85,7 +87,7 @@ def demo_command(
     with run_folder(folder, config) as run:
         say(
             WELCOME.format(
-                training=value.N_WORLDS,
+                training=TRAINING_WORLDS,
                 tries=len(value.SHARES) * len(value.STEPS),
                 pacing=pacing,
                 **settings,
@@ -97,14 +99,15 @@ def demo_command(
             compile_market(file, say)
             shown.update(task, total=1, completed=1)
 
-            training = value.world_hours(value.N_WORLDS, days)
+            training = value.world_hours(TRAINING_WORLDS, days)
             task = shown.add_task("Training value", total=training)
             value.train(
                 file,
                 tuned=tuned,
                 epochs=None,
                 minutes=minutes,
-                n_people=min(value.N_PEOPLE, users),
+                n_worlds=TRAINING_WORLDS,
+                n_people=min(4_000, users),
                 seed=seed,
                 days=days,
                 out=run / "training",
