@@ -2,12 +2,18 @@
 
 import json
 import shlex
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import gymnasium
 import pytest
 
+from gaelp.core.errors import BadInput, UnknownName
 from gaelp.core.files import sha256_of
+from gaelp.evaluation.parts import Parts
+from gaelp.evaluation.suites import contender
 from gaelp.market.file import load
 from gaelp.worlds.families import FAMILIES
 from gaelp.worlds.registry import write_checkpoint
@@ -91,8 +97,42 @@ def test_the_cache_of_warmed_up_worlds_changes_no_figure(
     assert len(list((tmp_path / "cache" / "warmed").iterdir())) == 1
 
 
+def interrupted(*_: object, parts: Parts, **__: object) -> None:
+    parts.write(16, "default", {})
+    raise KeyboardInterrupt
+
+
+def test_what_is_gone_on_with_was_begun_with_the_same_contenders_and_code(
+    gaelp: Gaelp, market_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = tmp_path / "mine"
+    write_checkpoint(mine, load(market_file), {})
+    command = ("evaluate", str(mine), "--market", market_file, *SMALL, "--out", tmp_path / "run")
+    with monkeypatch.context() as stopped:
+        stopped.setattr("gaelp.evaluation.judge.judge_families", interrupted)
+        assert gaelp(*command).code == 130
+    with monkeypatch.context() as edited:
+        edited.setattr("gaelp.evaluation.parts.code_digest", lambda: "other")
+        assert "code" in gaelp(*command, "--resume").err
+    write_checkpoint(mine, load(market_file), {"social_new_mobile": 2.0})
+    ran = gaelp(*command, "--resume")
+    assert ran.code != 0 and "as it was begun" in ran.err and "mine" in ran.err
+
+
+def test_a_choice_among_policies_is_refused_once_a_file_it_reads_has_changed(tmp_path: Path) -> None:
+    file = load("markets/family_safety.toml")
+    write_checkpoint(tmp_path / "mine", file, {})
+    maker = contender(f"experts:{tmp_path / 'mine'},pacing", file)
+    maker()
+    write_checkpoint(tmp_path / "mine", file, {"social_new_mobile": 2.0})
+    with pytest.raises(BadInput, match="must stay as it was found"):
+        maker()
+    with pytest.raises(UnknownName, match="line_oracle"):
+        contender("experts:line_oracle,value", file)
+
+
 def test_the_test_split_stays_sealed_without_the_word_and_is_logged_with_it(
-    gaelp: Gaelp, market_file: Path, tmp_path: Path
+    gaelp: Gaelp, market_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "markets" / HELDOUT).mkdir(parents=True)
     market = tmp_path / "markets" / market_file.name
@@ -109,8 +149,12 @@ def test_the_test_split_stays_sealed_without_the_word_and_is_logged_with_it(
     log = tmp_path / "docs" / "log.md"
     log.parent.mkdir()
     log.write_text("# Log\n")
-    ran = gaelp(*opening)
-    assert ran.json["split"] == "test" and "docs/log.md" in ran.err
+    with monkeypatch.context() as stopped:
+        stopped.setattr("gaelp.evaluation.judge.judge_families", interrupted)
+        first = gaelp(*opening)
+    assert first.code == 130 and "docs/log.md" in first.err
+    ran = gaelp(*opening, "--resume")  # the same opening, entered once
+    assert ran.json["split"] == "test" and "docs/log.md" not in ran.err
     assert ran.json["notice"] in log.read_text() and "opening 1" in ran.json["notice"]
     assert "gaelp evaluate fixed --market" in ran.json["notice"]
     for told in (ran.json["notice"], (tmp_path / "run" / "report.html").read_text()):
@@ -161,3 +205,36 @@ def test_a_saved_model_is_named_by_its_digest_and_a_broken_one_is_bad_input(
         ran = gaelp(*broken)
         assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
         assert ran.err.startswith("error: `policy` was") and "Traceback" not in ran.err
+
+
+def test_an_evaluation_that_was_killed_goes_on_and_ends_as_one_that_was_not(
+    gaelp: Gaelp, market_file: Path, tmp_path: Path
+) -> None:
+    sizes = ("--worlds", "20", "--users", "100", "--days", "1", "--runoff-days", "1", "--suite", "all")
+    command = ("evaluate", "pacing", "fixed", "--market", str(market_file), *sizes)
+    whole = gaelp(*command, "--json").json
+    out, parts = tmp_path / "run", tmp_path / "run.parts"
+    assert gaelp(*command, "--out", out, "--resume").code == 2  # nothing was begun
+    started = subprocess.Popen(
+        [sys.executable, "-m", "gaelp.cli.main", *command, "--out", str(out)], stderr=subprocess.DEVNULL
+    )
+    while len(list(parts.glob("0*.json"))) < 3:
+        assert started.poll() is None
+        time.sleep(0.01)
+    started.kill()
+    started.wait()
+    before = {path.name: path.stat().st_mtime_ns for path in parts.glob("0*.json")}
+    assert not out.exists() and 3 <= len(before) < 22
+    again = gaelp(*command, "--out", out)
+    assert again.code == 2 and "--resume" in again.err
+    other = gaelp(*command, "--seed", "1", "--out", out, "--resume")
+    assert other.code == 2 and "'seed 1'; must be 0, as it was begun" in other.err
+    damaged = parts / sorted(before)[0]
+    kept = damaged.read_text()
+    damaged.write_text(kept.replace("1", "2"))
+    refused = gaelp(*command, "--out", out, "--resume")
+    assert refused.code == 2 and damaged.name in refused.err and "Remove that file" in refused.err
+    damaged.write_text(kept)
+    ran = gaelp(*command, "--out", out, "--resume", "--json")
+    assert ran.json == whole and not parts.exists()
+    assert json.loads((out / "result.json").read_text()) == whole

@@ -137,6 +137,9 @@ def full_report() -> dict[str, Any]:
             }
             for channel, level in (("search", 3.2), ("social", 12.0), ("video", 9.0), ("display", 1.6))
         ],
+        "learning": [
+            {"worlds": n, "profit_usd": profit} for n, profit in ((0, 610.0), (1, 900.0), (8, 1040.0))
+        ],
         "rivals": {
             "days": np.arange(1, 91),
             "bids": {

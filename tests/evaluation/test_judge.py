@@ -201,7 +201,7 @@ def test_a_suite_of_families_has_a_board_each_and_their_mean_on_top(judged):
     text = families_markdown(board)
     assert text.count("\n") == 2 + len(CHOSEN) and "line_oracle *" in text
     assert families_table(board).row_count == len(CHOSEN)
-    assert [len(families) for families in SUITES.values()] == [1, 10]
+    assert [len(families) for families in SUITES.values()] == [1, 10, 11]
 
 
 def test_references_are_imported_only_when_they_are_asked_for(monkeypatch):

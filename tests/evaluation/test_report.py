@@ -71,9 +71,9 @@ def test_every_cartesian_axis_says_what_it_shows(page):
             assert titles[1] or "ticktext" in layout["yaxis"], name
 
 
-def test_an_empty_report_says_no_data_twelve_times_and_draws_nothing():
+def test_an_empty_report_says_so_in_every_section_and_draws_nothing():
     page = report.render({})
-    assert page.count("<b>No data</b>") == len(SECTIONS) == 13
+    assert page.count("<b>No data</b>") == len(SECTIONS) == 14
     assert figures(page) == {}
     for name in SECTIONS:
         assert f"nothing under “{name}”" in Outline(page).text[name]

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,9 +15,11 @@ from gaelp.agents.controller import EVERY_HOURS, LARGEST, N_GROUPS, controller, 
 from gaelp.agents.networks import read_arrays
 from gaelp.core.errors import BadInput
 from gaelp.core.words import EMAIL_LINE, N_LINES
-from gaelp.learning.campaigns import Campaigns
+from gaelp.learning import controller as training
+from gaelp.learning.campaigns import Campaigns, Chunk, live, live_everywhere
 from gaelp.learning.controller import train
 from gaelp.market.file import load
+from gaelp.worlds.executors import InlineExecutor, make_executor
 from gaelp.worlds.flight import fly, make_market, run_off, warm_up
 from gaelp.worlds.registry import CHECKPOINT, NETWORK, TrainedLines, make_policy
 from gaelp.worlds.splits import training_worlds
@@ -26,10 +29,12 @@ FILE = load("markets/family_safety.toml")
 TUNED = tuned_for(FILE)
 BASE = TrainedLines("value", (("social_new_mobile", 1.5),), (("search_generic_mobile", 1),))
 TINY = {"n_worlds": 2, "n_people": 400, "days": 3}
+SMALLEST = {"n_worlds": 2, "n_people": 150, "days": 2}
+VALIDATED = {"validation_worlds": 2, "validation_people": 150}
 
 
-def campaigns(base=BASE):
-    return Campaigns(FILE, lambda: base.base(TUNED), tuned=TUNED, runoff_days=2, **TINY)
+def campaigns(base=BASE, **options):
+    return Campaigns(FILE, lambda: base.base(TUNED), tuned=TUNED, runoff_days=2, **TINY, **options)
 
 
 def test_actions_are_factors_of_price_groups_and_leave_email_alone():
@@ -111,6 +116,61 @@ def test_an_epoch_has_its_own_worlds_and_always_the_same():
     assert (first != other).any()
 
 
+def chunk_of(**options):
+    ppo = training._new("gru", SMALLEST["days"], 0)
+    network = {"header": ppo.network.header(), "weights": ppo.network.arrays()}
+    return Chunk(file=FILE, base=BASE, tuned=TUNED, **(SMALLEST | network | options))
+
+
+def test_a_chunk_lives_alike_whatever_is_lived_beside_it():
+    """What comes of a world is its chunk's affair: its worlds, its luck and the weights."""
+    whole = live_everywhere(chunk_of(epoch=3), InlineExecutor(), 1)
+    second = live(chunk_of(epoch=3, first=1, n_worlds=1))
+    n = whole.sequences.offset[1]
+    for name in ("observation", "action", "logp", "value", "payoff"):
+        np.testing.assert_array_equal(
+            getattr(second.sequences, name), getattr(whole.sequences, name)[n:], err_msg=name
+        )
+    first, other = whole.sequences.action[:n], whole.sequences.action[n:]
+    assert (first != other).any() and (second.auctions < whole.auctions).all()
+
+
+def test_a_network_that_corrects_nothing_gains_exactly_nothing_in_a_validation():
+    chunk = chunk_of(split="validation", explores=False)
+    weights = dict(chunk.weights)
+    weights |= {name: 0.0 * weights[name] for name in weights if name.startswith("network.policy")}
+    assert live(replace(chunk, weights=weights)).gain.tolist() == [0.0, 0.0]
+
+
+def test_a_harder_level_wins_less_in_the_same_worlds_and_rivals_go_on_learning():
+    rates, learnt = [], []
+    for level in (0, 6):
+        environment = campaigns(level=level)
+        environment.reset(0)
+        before = environment._flown.market.rivals.multiplier.copy()
+        for _ in range(3):
+            environment.step(np.zeros((2, N_GROUPS), np.float32))
+        bids, wins = environment.auctions()
+        rates.append(wins / bids)
+        learnt.append((environment._flown.market.rivals.multiplier != before).any(axis=(0, 2)))
+    assert rates[1] < 0.9 * rates[0] < 0.7
+    assert np.array(learnt).all()  # each rival of both
+
+
+@pytest.mark.parametrize("name", ["processes", pytest.param("ray", marks=pytest.mark.slow)])
+def test_networks_are_equal_bit_for_bit_wherever_their_worlds_were_lived(name, tmp_path, monkeypatch):
+    if name == "ray":
+        pytest.importorskip("ray")
+    monkeypatch.setattr(training, "WORLDS_A_CHUNK", 1)
+    options = {"base": BASE, "tuned": TUNED, "epochs": 3, "minutes": None, "validate_every": 2}
+    here = train(FILE, out=tmp_path / "inline", **options, **SMALLEST, **VALIDATED)
+    with make_executor(name, 2) as executor:
+        there = train(FILE, out=tmp_path / name, executor=executor, **options, **SMALLEST, **VALIDATED)
+    assert_equal_runs(tmp_path / "inline", tmp_path / name)
+    assert here | {"out": 0} == there | {"out": 0}
+    assert [done["epoch"] for done in here["history"] if "validation" in done] == [2, 3]
+
+
 def arrays_of(folder):
     header, arrays = read_arrays((folder / CHECKPOINT).with_suffix(NETWORK))
     return header, arrays
@@ -125,18 +185,24 @@ def assert_equal_runs(one, other):
 
 @pytest.mark.slow
 def test_a_resumed_training_ends_as_one_that_never_stopped_and_flies(tmp_path):
-    options = {"base": BASE, "tuned": TUNED, "epochs": 2, "minutes": None, **TINY}
+    options = {"base": BASE, "tuned": TUNED, "epochs": 2, "minutes": None, **TINY, **VALIDATED}
     train(FILE, out=tmp_path / "whole", **options)
 
     class Stopped(Exception):
         pass
 
-    def stop(_):
-        raise Stopped
+    def stop(done):  # an epoch is told before it is kept: this one is not
+        if done["epoch"] == 2:
+            raise Stopped
 
     with pytest.raises(Stopped):
         train(FILE, out=tmp_path / "parts", report=stop, **options)
     assert arrays_of(tmp_path / "parts")[0]["epoch"] == 1
+    spent = []  # nothing is validated yet: it flies as its base does
+    for policy in (make_policy(str(tmp_path / "parts"), FILE)(), BASE.base(TUNED)):
+        market = make_market(training_worlds(FILE, "train", 1, 9), 400)
+        spent.append(fly(market, policy, days=2, traffic=warm_up(market), tuned=TUNED).spend_micros)
+    np.testing.assert_array_equal(*spent)
     train(FILE, out=tmp_path / "parts", resume=True, **options)
     assert_equal_runs(tmp_path / "whole", tmp_path / "parts")
     policy = make_policy(str(tmp_path / "whole"), FILE)()
@@ -149,6 +215,7 @@ def test_a_resumed_training_ends_as_one_that_never_stopped_and_flies(tmp_path):
     for change, says in (
         ({"seed": 5}, "`seed` was 5; must be 0"),
         ({"n_people": 500}, "`n_people` was 500; must be 400"),
+        ({"patience": 3}, "`patience` was 3; must be None"),
         ({"base": other}, "`line_multiplier` was {}"),
     ):
         with pytest.raises(BadInput, match=says):
@@ -169,33 +236,44 @@ def test_a_resume_needs_a_network(tmp_path):
 SCRIPT = """
 import sys
 from pathlib import Path
-from tests.learning.test_campaigns import BASE, FILE, TINY, TUNED, train
-out, how = Path(sys.argv[1]), sys.argv[2]
-train(FILE, base=BASE, tuned=TUNED, epochs=6, minutes=None, out=out, resume=how == "resume", **TINY)
+from tests.learning.test_campaigns import KILLED, train
+train(out=Path(sys.argv[1]), resume=sys.argv[2] == "resume", **KILLED)
 """
+KILLED = {"file": FILE, "base": BASE, "tuned": TUNED, "epochs": 6, "minutes": None, "validate_every": 4}
+KILLED |= SMALLEST | VALIDATED
+
+
+def epochs_done(folder):
+    begun = (folder / CHECKPOINT).with_suffix(NETWORK).is_file()
+    return arrays_of(folder)[0]["epoch"] if begun else None
 
 
 @pytest.mark.study
 @pytest.mark.timeout(3600)
 def test_training_killed_twenty_times_ends_as_one_that_was_left_alone(tmp_path):
-    options = {"base": BASE, "tuned": TUNED, "epochs": 6, "minutes": None, **TINY}
-    train(FILE, out=tmp_path / "whole", **options)
+    """Each run is killed and resumed until it is through, some more than once; then the next one begins."""
+    train(out=tmp_path / "whole", **KILLED)
     rng = np.random.default_rng(0)
     began = time.monotonic()
     subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path / "timed"), "new"], check=True, env=os.environ)
     usual = time.monotonic() - began
-    within = 0
-    for number in range(20):
-        out = tmp_path / f"killed{number}"
-        process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(out), "new"], env=os.environ)
-        time.sleep(rng.uniform(0.2, 0.95) * usual)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        begun = (out / CHECKPOINT).with_suffix(NETWORK).is_file()
-        done = arrays_of(out)[0]["epoch"] if begun else 0
-        within += 0 < done < 6
-        if done < 6:
-            how = "resume" if begun else "new"
-            subprocess.run([sys.executable, "-c", SCRIPT, str(out), how], check=True, env=os.environ)
-        assert_equal_runs(tmp_path / "whole", out)
-    assert within >= 10
+    assert_equal_runs(tmp_path / "whole", tmp_path / "timed")
+    kills = within = runs = 0
+    while kills < 20:
+        out = tmp_path / f"killed{runs}"
+        how = "new" if epochs_done(out) is None else "resume"
+        process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(out), how], env=os.environ)
+        try:
+            assert process.wait(timeout=rng.uniform(0.2, 0.95) * usual) == 0
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
+            within += 0 < (epochs_done(out) or 0) < 6
+        if epochs_done(out) == 6:
+            assert_equal_runs(tmp_path / "whole", out)
+            runs += 1
+    if epochs_done(tmp_path / f"killed{runs}"):
+        train(out=tmp_path / f"killed{runs}", resume=True, **KILLED)
+        assert_equal_runs(tmp_path / "whole", tmp_path / f"killed{runs}")
+    assert within >= 10 and runs >= 3

@@ -9,8 +9,9 @@ from gaelp.agents.baselines import PacingPolicy
 from gaelp.core.errors import BadInput, HeldOutError, MismatchError
 from gaelp.core.words import EMAIL_LINE, LINES
 from gaelp.learning.cem import cross_entropy
-from gaelp.learning.lines import N_NUMBERS, line_factors, train
+from gaelp.learning.lines import N_NUMBERS, line_factors, train, world_hours
 from gaelp.learning.practice import Practice
+from gaelp.learning.tracking import Tracker
 from gaelp.market.file import load
 from gaelp.worlds.registry import write_checkpoint
 from gaelp.worlds.splits import training_worlds
@@ -47,15 +48,41 @@ def test_training_is_repeatable_and_a_resume_goes_on(tmp_path):
     once = train(file, tuned=Tuned(), epochs=2, minutes=None, seed=4, out=tmp_path / "a", **TINY)
     again = train(file, tuned=Tuned(), epochs=2, minutes=None, seed=4, **TINY)
     assert once["line_multiplier"] == again["line_multiplier"]
-    longer = train(
-        file, tuned=Tuned(), epochs=3, minutes=None, seed=4, out=tmp_path / "a", resume=True, **TINY
-    )
+    assert [row["epoch"] for row in once["history"]] == [1, 2]
+    more = {"seed": 4, "out": tmp_path / "a", "resume": True, **TINY}
+    done = []
+    longer = train(file, tuned=Tuned(), epochs=3, minutes=None, tick=done.append, **more)
+    assert sum(done) == world_hours(1, 2, epochs=1, n_tries=6)
     assert longer["epochs"] == 3
     assert longer["history"][:2] == once["history"]
+    for change in ({"n_worlds": 2}, {"n_people": 301}, {"days": 3}, {"n_tries": 7}, {"seed": 5}):
+        name, value = next(iter(change.items()))
+        with pytest.raises(BadInput, match=rf"`{name}` was {value}; must be \d+, as it was begun"):
+            train(file, tuned=Tuned(), epochs=4, minutes=None, **(more | change))
     with pytest.raises(BadInput, match="must be above the 3 already done"):
-        train(file, tuned=Tuned(), epochs=3, minutes=None, seed=4, out=tmp_path / "a", resume=True, **TINY)
-    rows = (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(row)["epoch"] for row in rows] == [1, 2, 3]
+        train(file, tuned=Tuned(), epochs=3, minutes=None, **more)
+
+
+def test_each_round_is_told_as_a_row_of_its_centre_before_it_is_kept(tmp_path):
+    told = []
+    with Tracker(tmp_path) as tracker:
+
+        def report(row):
+            kept = tmp_path / "checkpoint.json"
+            told.append(json.loads(kept.read_text())["epochs"] if kept.is_file() else 0)
+            tracker.write(row)
+
+        options = {"tuned": Tuned(), "minutes": None, "out": tmp_path, "report": report, **TINY}
+        train(load(MARKET), epochs=2, **options)
+    with Tracker(tmp_path, resume=True) as tracker:
+        found = train(load(MARKET), epochs=3, resume=True, **options)
+    rows = [json.loads(row) for row in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3] and told == [0, 1, 2]
+    for row, kept in zip(rows, found["history"], strict=True):
+        assert kept.items() <= row.items() and row["worlds"] == 8
+        sales = row["incremental_roas"] * row["spend_usd"]
+        short = max(0.9 - row["spend_share"], 0.0) * row["spend_usd"] / row["spend_share"]
+        assert row["objective_usd"] == pytest.approx(sales - row["spend_usd"] - 2.0 * short, abs=0.05)
 
 
 def test_a_run_that_stopped_and_went_on_finds_what_it_would_have_found(tmp_path):

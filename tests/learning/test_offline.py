@@ -134,6 +134,36 @@ def test_bad_input_is_refused(aimless: Log, tmp_path: Path) -> None:
         Learner.resume(tmp_path / "two.pt", three)
 
 
+def test_actions_of_several_numbers_are_learnt_together_and_never_mixed_up(
+    aimless: Log, tmp_path: Path
+) -> None:
+    both = np.stack([aimless.actions, -2.0 * aimless.actions + 0.5], axis=1)
+    two = dataclasses.replace(
+        aimless, actions=both, rewards=-((both[:, 1] - aimless.observations[:, 1]) ** 2)
+    )
+    assert two.n_actions == 2 and aimless.n_actions == 1
+    learner = Learner("iql", two, QUICK).fit(400)
+    given = torch.tensor((two.observations - learner.scaling[0]) / learner.scaling[1], dtype=torch.float32)
+    with torch.no_grad():
+        said = learner._nets["policy"](given).numpy()
+    assert np.corrcoef(said[:, 1], two.observations[:, 1])[0, 1] > 0.9
+    assert np.corrcoef(said[:, 0], two.observations[:, 1])[0, 1] < -0.9
+    with pytest.raises(BadInput, match="actions"):
+        learner.network()
+    learner.save(tmp_path / "two.pt")
+    with pytest.raises(MismatchError, match="actions"):
+        Learner.resume(tmp_path / "two.pt", aimless)
+
+
+def test_what_is_no_flag_or_number_of_updates_is_refused(aimless: Log) -> None:
+    with pytest.raises(BadInput, match="ends"):
+        dataclasses.replace(aimless, ends=np.ones(6_000))
+    with pytest.raises(BadInput, match="updates"):
+        Learner("bc", aimless, QUICK).fit(-1)
+    with pytest.raises(BadInput, match="batch"):
+        OfflineSettings(batch=True)
+
+
 def test_a_log_of_the_auctionnet_adds_up_to_scores_and_knows_its_densities() -> None:
     policy = stated_rivals(earlier_periods(seed=1, n_periods=1, settings=SMALL))
     log = collect_log(policy, seed=1, periods=[5, 6], noise=0.2, settings=SMALL)

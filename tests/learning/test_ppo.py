@@ -286,6 +286,25 @@ def test_a_checkpoint_is_a_network_too_and_a_network_is_no_checkpoint(tmp_path):
         PPO.load(tmp_path / "checkpoint.npz", FeatureTable("toy", TABLE.features[:1]))
 
 
+def test_a_checkpoint_shows_the_best_network_and_trains_on_with_its_own(tmp_path):
+    settings = replace(SETTINGS, epochs=4)
+    ppo = PPO(network_of("gru"), settings)
+    ppo.train(Restless(), until=1)
+    ppo.best = ActorCritic.restored(ppo.network.header(), ppo.network.arrays(), TABLE, "a copy")
+    ppo.notes = {"best": 1}
+    ppo.train(Restless(), until=2)
+    path = tmp_path / "checkpoint.npz"
+    ppo.save(path)
+    again, shown = PPO.load(path, TABLE), ActorCritic.load(path, TABLE)
+    assert again.notes == {"best": 1}
+    for name, weight in ppo.best.state_dict().items():
+        assert torch.equal(weight, shown.state_dict()[name])
+        assert torch.equal(weight, again.best.state_dict()[name])
+    assert not torch.equal(shown.policy.weight, ppo.network.policy.weight)
+    assert ppo.train(Restless()) == again.train(Restless())
+    assert torch.equal(ppo.network.policy.weight, again.network.policy.weight)
+
+
 def test_a_world_that_tells_no_number_is_refused():
     class Broken(Restless):
         def play(self, actions):

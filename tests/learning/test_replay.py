@@ -6,7 +6,7 @@ import torch
 
 from gaelp.agents.networks import ActorCritic, NetworkShape
 from gaelp.core.errors import BadInput
-from gaelp.learning.ppo import PPOSettings, update
+from gaelp.learning.ppo import PPO, PPOSettings, update
 from gaelp.learning.replay import Replay, ReplaySettings, chances, effective_share, oversample
 from gaelp.learning.sequences import End, Sequences, join
 from gaelp.observation.features import Feature, FeatureTable
@@ -63,6 +63,67 @@ def test_surprise_alone_prefers_the_lottery_and_weights_put_the_steady_arm_back(
     steady, lottery = learned_values(beta=1.0)
     assert abs(steady - STEADY) < 0.03 and abs(lottery - LOTTERY) < 0.06
     assert steady > lottery
+
+
+class TwoArms:
+    """A pull is a sequence: .5 for sure, or one time in ten a Pareto win whose third moment is infinite."""
+
+    n, tail = 500, 2.5
+
+    def __init__(self, seed):
+        self.seed = seed
+
+    def reset(self, epoch):
+        self.draws = np.random.default_rng([self.seed, epoch])
+        self.time, self.weight, self.over = np.zeros(self.n), np.ones(self.n), np.zeros(self.n, bool)
+        return np.ones((self.n, 2), np.float32)
+
+    def step(self, actions):
+        least = LOTTERY / 0.1 * (self.tail - 1.0) / self.tail  # a Pareto's mean is least * tail / (tail - 1)
+        wins, size = self.draws.random((2, self.n))
+        lottery = np.where(wins < 0.1, least * size ** (-1.0 / self.tail), 0.0)
+        ended, self.over = ~self.over, ~self.over
+        reward = np.where(ended, np.where(actions[:, 0] == 1.0, lottery, STEADY), 0.0)
+        nothing = np.zeros(self.n)
+        return np.ones((self.n, 2), np.float32), reward, nothing, ended, np.zeros(self.n, bool)
+
+
+class Unweighted(Replay):
+    """Draws the surprising more often and leaves it at that."""
+
+    def draw(self, n, beta, generator):
+        return super().draw(n, 0.0, generator)
+
+
+def learned_lottery(seed, memory):
+    """How often a policy pulls the lottery after forty epochs of PPO, half of each batch replayed."""
+    settings = PPOSettings(
+        epochs=40,
+        steps=1,
+        minibatch_rows=500,
+        learning_rate=0.02,
+        kl_stop=0.1,
+        replay=memory.settings,
+        seed=seed,
+    )
+    ppo = PPO(ActorCritic(ARMS, NetworkShape(core="mlp", n_choices=2), seed=seed), settings)
+    ppo.memory = memory
+    ppo.train(TwoArms(seed))
+    with torch.no_grad():
+        heads, _ = ppo.network(torch.ones((1, 1, 2)), ppo.network.first_state(1))
+        return float(heads.log_prob(torch.ones((1, 1, 1))).exp())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_ppo_chooses_the_wrong_arm_by_surprise_alone_and_the_right_one_with_weights(seed):
+    assert LOTTERY < STEADY  # every pull of the lottery loses .1 on average
+    plain = learned_lottery(seed, Unweighted(ReplaySettings()))
+    full = learned_lottery(seed, Replay(ReplaySettings(first_beta=1.0)))
+    rising = learned_lottery(seed, Replay(ReplaySettings()))
+    print(f"pulls of the lottery: without weights {plain:.2f}, full {full:.2f}, rising {rising:.2f}")
+    assert plain > 0.8
+    assert full < 0.1
+    assert rising < 0.5
 
 
 @pytest.mark.statistical

@@ -8,9 +8,10 @@ from gaelp.core.errors import BadInput
 from gaelp.core.words import EMAIL_LINE, LINES, N_LINES
 from gaelp.learning import worth
 from gaelp.learning.practice import Practice
-from gaelp.learning.value import train, world_hours
+from gaelp.learning.value import _per_worth, train, world_hours
 from gaelp.learning.worth import LARGEST, LineWorth
 from gaelp.market.file import load
+from gaelp.market.state import CLICKS, IMPRESSIONS, REPORT_FIELDS
 from gaelp.worlds.registry import make_policy, write_checkpoint
 from gaelp.worlds.tuned import tuned_for
 
@@ -71,9 +72,33 @@ def test_worth_for_bids_is_of_a_click_or_of_a_thousand_impressions():
     assert (line_worth(worth_usd=np.full((3, N_LINES), -1.0)).worth_in_bids_usd == 0.0).all()
 
 
+@pytest.mark.slow
+def test_a_learning_curve_ends_where_training_does():
+    found = train(FILE, tuned=TUNED, epochs=1, minutes=None, n_worlds=2, n_people=500, days=2, curve=True)
+    curve = found["curve"]
+    assert [row["worlds"] for row in curve] == [0, 1, 2]
+    best = max(found["tried"], key=lambda tried: tried["objective_usd"])
+    assert curve[-1]["objective_usd"] == pytest.approx(best["objective_usd"], abs=0.01)
+
+
+def test_what_a_click_sells_under_a_target_over_one_by_hand_is_sales_over_worth():
+    """Search by clicks, feeds by thousands of impressions: by hand, 40 x 2 + 3 x 10 = 110 USD of worth."""
+    from types import SimpleNamespace
+
+    report = np.zeros((2, N_LINES, len(REPORT_FIELDS)), np.int64)
+    report[0, 0, CLICKS], report[0, 0, IMPRESSIONS] = 40, 999
+    report[:, 8, IMPRESSIONS], report[:, 8, CLICKS] = 1_500, 77
+    worth_usd = np.zeros((1, N_LINES))
+    worth_usd[0, 0], worth_usd[0, 8] = 2.0, 0.010
+    found = line_worth(worth_usd=worth_usd, n_auctions=np.ones(N_LINES))
+    scores = SimpleNamespace(profit_usd=np.array([133.0]), spend_usd=np.array([32.0]))
+    assert _per_worth(scores, SimpleNamespace(report=report), found) == pytest.approx(165.0 / 110.0)
+    assert np.isnan(_per_worth(scores, SimpleNamespace(report=0 * report), found))
+
+
 @pytest.fixture(scope="module")
 def measured():
-    return worth.measure(FILE, tuned=TUNED, **SMALL)
+    return worth.together(worth.measure(FILE, tuned=TUNED, **SMALL))
 
 
 @pytest.mark.slow
@@ -101,11 +126,12 @@ def test_what_is_trained_earns_more_than_its_opposite_on_worlds_it_has_not_seen(
 @pytest.mark.slow
 def test_training_is_repeatable_and_its_checkpoint_flies(tmp_path):
     tiny = {"epochs": 1, "minutes": None, "n_worlds": 1, "n_people": 1_000, "days": 2}
-    done = []
-    found = train(FILE, tuned=TUNED, out=tmp_path, tick=done.append, **tiny)
+    done, rows = [], []
+    found = train(FILE, tuned=TUNED, out=tmp_path, tick=done.append, track=rows.append, **tiny)
     again = train(FILE, tuned=TUNED, **tiny)
     assert found == again
     assert sum(done) == world_hours(1, 2)
+    assert "picked" not in found or found["picked"] > 0.0
     policy = make_policy(str(tmp_path), FILE)()
     assert isinstance(policy, ValuePolicy)
     longer = train(FILE, tuned=TUNED, out=tmp_path, resume=True, **(tiny | {"epochs": 2}))
@@ -118,6 +144,29 @@ def test_training_is_repeatable_and_its_checkpoint_flies(tmp_path):
     assert policy.spend_share == found["settings"]["spend_share"]
     best = max(found["tried"], key=lambda row: row["objective_usd"])
     assert found["settings"] == {"spend_share": best["spend_share"], "step": best["step"]}
+    looked, tuned = rows
+    assert (looked["epoch"], looked["worlds"], tuned["epoch"], tuned["worlds"]) == (1, 1, 1, 11)
+    assert looked["spend_usd"] == pytest.approx(sum(found["looks"]["spend_usd"]), abs=1e-3)
+    assert tuned["objective_usd"] == best["objective_usd"] and tuned["spend_share"] == best["spent"]
+    assert (tuned["aimed_share"], tuned["step"]) == (best["spend_share"], best["step"])
+
+
+@pytest.mark.slow
+def test_a_run_that_was_stopped_while_its_level_was_tuned_only_tunes_it(tmp_path):
+    tiny = {"epochs": 1, "minutes": None, "n_worlds": 1, "n_people": 1_000, "days": 2}
+
+    def stop(said):
+        if said.startswith("aim at"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(FILE, tuned=TUNED, out=tmp_path, report=stop, **tiny)
+    with pytest.raises(BadInput, match="above the 1 already done"):
+        train(FILE, tuned=TUNED, out=tmp_path, resume=True, **(tiny | {"epochs": 0}))
+    rows = []
+    resumed = train(FILE, tuned=TUNED, out=tmp_path, resume=True, track=rows.append, **tiny)
+    assert [(row["epoch"], row["worlds"]) for row in rows] == [(1, 10)]
+    assert resumed == train(FILE, tuned=TUNED, **tiny)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ may move each price group (a line without its device) by half as much again. Act
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,9 @@ from gaelp.agents.policy import Policy
 from gaelp.control.controls import ProposedControls
 from gaelp.core.words import EMAIL_LINE, N_LINES
 from gaelp.observation.campaign import CAMPAIGN_FEATURES
+
+if TYPE_CHECKING:  # it brings torch
+    from gaelp.agents.networks import ActorCritic
 
 Floats = NDArray[np.floating]
 N_GROUPS = EMAIL_LINE // 2
@@ -62,7 +66,11 @@ def network_actor(path: Path, belongs_to: str) -> Callable[[], Actor]:
     from gaelp.agents.networks import ActorCritic, require_belonging  # brings torch
 
     require_belonging(path, belongs_to)
-    network = ActorCritic.load(path, CAMPAIGN_FEATURES)
+    return actors_of(ActorCritic.load(path, CAMPAIGN_FEATURES))
+
+
+def actors_of(network: "ActorCritic") -> Callable[[], Actor]:
+    """A maker of actors that take a network's likeliest action."""
 
     class NetworkActor:
         """Takes the likeliest action; what it remembers is its own."""

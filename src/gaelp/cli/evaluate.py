@@ -1,9 +1,10 @@
 """`gaelp evaluate`: policies on the same worlds of a split, with intervals and paired differences."""
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,6 +28,10 @@ from gaelp.cli.console import (
     typed,
 )
 
+if TYPE_CHECKING:
+    from gaelp.evaluation.parts import Parts
+    from gaelp.market.file import MarketFile
+
 PER_WORLD = "per_world.json"
 _SPLITS = ("validation", "test")
 _OPEN_ONCE = (
@@ -37,7 +42,7 @@ _OPEN_ONCE = (
 def evaluate_command(
     policies: Annotated[list[str], typer.Argument(metavar="POLICY...", help="Names or checkpoints' paths.")],
     market: MarketOption = DEFAULT_MARKET,
-    suite: Annotated[str, typer.Option(help="default or families")] = "default",
+    suite: Annotated[str, typer.Option(help="default, families, or all: both.")] = "default",
     split: Annotated[
         str, typer.Option(help="validation; or test: sealed worlds, opened once per release and logged.")
     ] = "validation",
@@ -69,6 +74,9 @@ def evaluate_command(
         Path | None,
         typer.Option(help="Markdown file to write the leaderboard into, between its marking comments."),
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an evaluation into --out that was stopped.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Judge policies against each other and against the same worlds without our ads.
@@ -80,22 +88,21 @@ def evaluate_command(
     from gaelp.core.files import check_block, replace_block
     from gaelp.core.names import require_known
     from gaelp.evaluation.judge import Terms, judge_families, world_hours
-    from gaelp.evaluation.leaderboard import as_markdown, as_table
-    from gaelp.evaluation.report import REPORT, report_head, write
+    from gaelp.evaluation.leaderboard import as_table
+    from gaelp.evaluation.parts import Parts
+    from gaelp.evaluation.report import REPORT, report_head
     from gaelp.evaluation.suites import (
         SUITES,
         board_of,
         contender,
-        families_markdown,
         families_table,
-        log_opening,
     )
+    from gaelp.learning.seat_checkpoint import is_seat, trained_seat
     from gaelp.market.file import load
     from gaelp.worlds.executors import EXECUTORS, checked_workers, make_executor
     from gaelp.worlds.runs import (
         RESULT,
         RunConfig,
-        git_commit,
         refuse_unless_replaceable,
         run_folder,
         write_json,
@@ -107,22 +114,25 @@ def evaluate_command(
     if markdown and as_json:
         raise BadInput("markdown", markdown, "must not come with --json", "Ask for one of them.")
     if into:
-        check_block(into, "leaderboard" if suite == "default" else suite)
+        check_block(into, _block(suite))
     check_sizes(worlds=worlds, users=users, days=days, runoff_days=runoff_days, budget=daily_budget_usd)
     families = SUITES[require_known("suite", suite, SUITES)]
     if profile is not None:
         require_known("profile", profile, CONTROL_PROFILES)
-    require_known("split", split, _SPLITS)
     require_known("executor", executor, EXECUTORS)
     checked_workers(workers)
-    if split == "test" and not yes_open_test:
-        raise BadInput("split", split, f"needs --yes-open-test; {_OPEN_ONCE}", "Choose by validation worlds.")
+    _check_split(split, yes_open_test)
     file = load(find_market(market))
-    makers = {label: contender(name, file) for label, name in _labels(policies).items()}
+    makers = {
+        label: trained_seat(name, file) if is_seat(name) else contender(name, file)
+        for label, name in _labels(policies).items()
+    }
     digests = {label: maker.sha256 for label, maker in makers.items() if maker.sha256}
     of_files = [f"{label} is the file of SHA-256 {digest}." for label, digest in digests.items()]
     if folder:
         refuse_unless_replaceable(folder)
+    elif resume:
+        raise BadInput("resume", resume, "needs --out", "Name the --out it was begun with.")
     chosen = split_worlds(file, split, worlds, seed)
     settings: dict[str, Any] = {
         "policies": policies,
@@ -136,14 +146,17 @@ def evaluate_command(
         "profile": profile,
     }
     command = _command(settings, seed, market)
-    notice = None
-    if split == "test":  # entered before anything flies
-        reason = " ".join([command, *of_files])
-        notice = log_opening(file, policies, reason, today=datetime.now(UTC).date())
-        say(f"notice: {_OPEN_ONCE}; entered in docs/log.md: {notice}")
     config = RunConfig(
         command="evaluate", settings=settings, seed=seed, market=market, market_sha256=file.sha256
     )
+    parts, noted = Parts.of(folder) if folder else None, {}
+    if parts:
+        contenders = {label: str(maker) for label, maker in makers.items()}
+        asked = {**settings, "seed": seed, "market_sha256": file.sha256, **contenders}
+        noted = parts.begin(asked, resume=resume)
+    notice = noted.get("notice")
+    if split == "test" and notice is None:
+        notice = _opened(file, policies, " ".join([command, *of_files]), parts)
     with run_folder(folder, config) if folder else nullcontext() as run:
         compile_market(file, say)
         total = world_hours(worlds, len(makers), days, runoff_days, families)
@@ -156,8 +169,14 @@ def evaluate_command(
             cache=None if no_cache else default_cache(),
             profile=profile,
         )
-        with progress("judging", total, quiet=as_json) as tick, make_executor(executor, workers) as where:
-            judged = judge_families(chosen, makers, families, terms=terms, tick=tick, executor=where)
+        with (
+            kept_on_interrupt(parts, f"{command} --out {folder} --resume"),
+            progress("judging", total, quiet=as_json) as tick,
+            make_executor(executor, workers) as where,
+        ):
+            judged = judge_families(
+                chosen, makers, families, terms=terms, tick=tick, executor=where, parts=parts
+            )
         board = board_of(judged, seed)
         result = {
             **board,
@@ -174,20 +193,14 @@ def evaluate_command(
             write_json(run / RESULT, result)
             flown = {name: judgement.results for name, judgement in judged.items()}
             write_json(run / PER_WORLD, flown if board["families"] else next(iter(flown.values())))
-            sections = ["leaderboard", *(["families"] if board["families"] else [])]
             head = report_head(file, "GAELP evaluation", command, seed) | {"summary": of_files}
-            write(run / REPORT, {**head, "leaderboard": board, "families": board["families"]}, sections)
+            _write_report(run / REPORT, head, board)
+    if parts:
+        parts.remove()
     if into or markdown:
-        said = (
-            f"Means and 95 % intervals over {worlds:,} {split} worlds of {users:,} people of {file.name}"
-            f" (`{file.sha256[:12]}`), {days} days and {runoff_days} of run-off, seed {seed},"
-            f" commit {(git_commit() or 'unknown')[:12]}: `{command}`."
-        )
-        said = " ".join([said, *of_files])
-        by_family = f"\n{families_markdown(board)}" if board["families"] else ""
-        page = f"{as_markdown(board)}{by_family}\n{said}\n"
+        page = _markdown(board, file, settings, seed, " ".join([f"`{command}`.", *of_files]))
         if into:
-            replace_block(into, "leaderboard" if suite == "default" else suite, page)
+            replace_block(into, _block(suite), page)
         if markdown:
             print(page, end="", flush=True)
     if as_json:
@@ -198,6 +211,75 @@ def evaluate_command(
             out().print(families_table(board))
     if folder and not as_json:
         say(f"kept in {folder}")
+
+
+def _check_split(split: str, yes_open_test: bool) -> None:
+    from gaelp.core.errors import BadInput
+    from gaelp.core.names import require_known
+
+    require_known("split", split, _SPLITS)
+    if split == "test" and not yes_open_test:
+        raise BadInput("split", split, f"needs --yes-open-test; {_OPEN_ONCE}", "Choose by validation worlds.")
+
+
+def _opened(file: "MarketFile", policies: list[str], reason: str, parts: "Parts | None") -> str:
+    """Enter in the log that sealed worlds are opened, before anything flies; returns the entry."""
+    from gaelp.core.errors import BadInput
+    from gaelp.evaluation.suites import log_opening
+
+    try:
+        notice = log_opening(file, policies, reason, today=datetime.now(UTC).date())
+    except BadInput:
+        if parts:
+            parts.remove()
+        raise
+    say(f"notice: {_OPEN_ONCE}; entered in docs/log.md: {notice}")
+    if parts:
+        parts.note(notice=notice)
+    return notice
+
+
+def _write_report(path: Path, head: dict[str, Any], board: dict[str, Any]) -> None:
+    from gaelp.evaluation.report import write
+
+    sections = ["leaderboard", *(["families"] if board["families"] else [])]
+    write(path, {**head, "leaderboard": board, "families": board["families"]}, sections)
+
+
+def _markdown(
+    board: dict[str, Any], file: "MarketFile", settings: dict[str, Any], seed: int, made_by: str
+) -> str:
+    """The leaderboard with what was flown, and the command that flies it again."""
+    from gaelp.evaluation.leaderboard import as_markdown
+    from gaelp.evaluation.suites import families_markdown
+    from gaelp.worlds.runs import git_commit
+
+    worlds, users, split = settings["worlds"], settings["users"], settings["split"]
+    said = (
+        f"Means and 95 % intervals over {worlds:,} {split} worlds of {users:,} people of {file.name}"
+        f" (`{file.sha256[:12]}`), {settings['days']} days and {settings['runoff_days']} of run-off, seed"
+        f" {seed}, commit {(git_commit() or 'unknown')[:12]}: {made_by}"
+    )
+    by_family = f"\n{families_markdown(board)}" if board["families"] else ""
+    return f"{as_markdown(board)}{by_family}\n{said}\n"
+
+
+@contextmanager
+def kept_on_interrupt(parts: "Parts | None", again: str) -> Iterator[None]:
+    """Say after Ctrl-C how to go on with what was flown; nothing is left where nothing was."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if parts and parts.begun:
+            say(f"what was flown is kept in {parts.folder}; to go on: {again}")
+        elif parts:
+            parts.remove()
+        raise
+
+
+def _block(suite: str) -> str:
+    """Name of the marked part of a page that holds a suite's leaderboard."""
+    return "leaderboard" if suite == "default" else suite
 
 
 def _command(settings: dict[str, Any], seed: int, market: str) -> str:

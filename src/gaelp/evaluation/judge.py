@@ -12,6 +12,7 @@ from gaelp.agents.policy import Policy
 from gaelp.control.profile import CONTROL_PROFILES
 from gaelp.core.errors import BadInput
 from gaelp.evaluation.leaderboard import leaderboard
+from gaelp.evaluation.parts import Parts
 from gaelp.market.market import Market, World
 from gaelp.worlds.executors import Executor, InlineExecutor
 from gaelp.worlds.families import DEFAULT, Family
@@ -161,10 +162,15 @@ def judge_families(
     tick: Tick = lambda _: None,
     keep: bool = False,
     executor: Executor | None = None,
+    parts: Parts | None = None,
 ) -> dict[str, Judgement]:
     """Judge policies in several families of worlds, all from one warm-up; see `judge`.
 
     Families that leave the market as it is share a twin.
+
+    Args:
+        worlds, policies, families, terms, tick, keep, executor: see `judge`.
+        parts: where to keep what each task finds, and what is not to be flown again; not with `keep`.
 
     Returns:
         {family: its judgement}
@@ -172,22 +178,29 @@ def judge_families(
     Raises:
         BadInput: flights are to be kept, and an executor would have to send whole worlds.
     """
-    if executor is None or isinstance(executor, InlineExecutor):
-        parts = [
-            _judge_batch(batch, policies, families, terms, tick, keep)
-            for batch in batches(worlds, terms.n_people)
+    inline = executor is None or isinstance(executor, InlineExecutor)
+    if keep and not (inline and parts is None):
+        remedy = "Keep them inline and without parts, or do not keep them."
+        raise BadInput("keep", keep, "must be False with an executor or parts", remedy)
+    if inline:
+        cut = batches(worlds, terms.n_people) if parts is None else _cut(worlds, WORLDS_A_TASK)
+        firsts = np.cumsum([0, *(len(part) for part in cut)])
+        judged = [
+            _judge_batch(part, policies, families, terms, tick, keep, parts, int(first))
+            for part, first in zip(cut, firsts, strict=False)
         ]
     else:
-        if keep:
-            remedy = "Keep them inline, or do not keep them."
-            raise BadInput("keep", keep, "must be False with an executor", remedy)
+        assert executor is not None
         cut = _cut(worlds, WORLDS_A_TASK)
         each = [
             world_hours(len(part), len(policies), terms.days, terms.runoff_days, families) for part in cut
         ]
-        tasks = [(part, dict(policies), list(families), terms) for part in cut]
-        parts = executor.map(_judge_task, tasks, done=lambda place: tick(each[place]))
-    return {family.name: _joined([part[family.name] for part in parts]) for family in families}
+        tasks = [
+            (part, dict(policies), list(families), terms, parts, i * WORLDS_A_TASK)
+            for i, part in enumerate(cut)
+        ]
+        judged = executor.map(_judge_task, tasks, done=lambda place: tick(each[place]))
+    return {family.name: _joined([part[family.name] for part in judged]) for family in families}
 
 
 def batches(worlds: Sequence[World], n_people: int) -> list[list[World]]:
@@ -206,11 +219,11 @@ def _cut(worlds: Sequence[World], size: int) -> list[list[World]]:
 
 
 def _judge_task(
-    task: tuple[list[World], dict[str, Maker], list[Family], Terms],
+    task: tuple[list[World], dict[str, Maker], list[Family], Terms, Parts | None, int],
 ) -> dict[str, Judgement]:
     """Judge some worlds in a worker."""
-    worlds, policies, families, terms = task
-    return _judge_batch(worlds, policies, families, terms, lambda _: None, False)
+    worlds, policies, families, terms, parts, first = task
+    return _judge_batch(worlds, policies, families, terms, lambda _: None, False, parts, first)
 
 
 def _judge_batch(
@@ -220,10 +233,21 @@ def _judge_batch(
     terms: Terms,
     tick: Tick,
     keep: bool,
+    parts: Parts | None,
+    first: int,
 ) -> dict[str, Judgement]:
+    judged: dict[str, Judgement] = {}
+    if parts is not None:
+        lives = (len(worlds), len(policies), terms.days, terms.runoff_days)
+        there = {family.name: parts.read(first, family.name) for family in families}
+        judged = {name: Judgement(results=found) for name, found in there.items() if found is not None}
+        left = [family for family in families if family.name not in judged]
+        tick(world_hours(*lives, families) - (world_hours(*lives, left) if left else 0))
+        if not left:
+            return judged
+        families = left
     snapshot, traffic = warmed(worlds, terms.n_people, cache=terms.cache, tick=tick)
     plain_twin: Market | None = None
-    judged = {}
     for family in families:
         start = snapshot
         if family.changes_market:
@@ -245,6 +269,8 @@ def _judge_batch(
                 found.flights[name] = [flight]
         if keep:
             found.twins, found.snapshots, found.traffic = [twin], [start], [traffic]
+        if parts is not None:
+            parts.write(first, family.name, found.results)
         judged[family.name] = found
     return judged
 

@@ -69,7 +69,7 @@ def render(data: Mapping[str, Any], only: Sequence[str] | None = None) -> str:
 
     >>> page = render({"title": "Demo"})
     >>> "<title>Demo</title>" in page, page.count("No data")
-    (True, 13)
+    (True, 14)
     """
     for key in data:
         require_known("report section", key, [*_HEAD, *SECTIONS])

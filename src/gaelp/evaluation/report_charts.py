@@ -334,6 +334,20 @@ def rivals(days: list[Any], bids: Mapping[str, list[Number]]) -> Figure:
     }
 
 
+def learning(worlds: list[Any], profit: list[Number]) -> Figure:
+    """Profit on practice worlds by how many training worlds were looked at."""
+    trace = line_trace(worlds, profit, "profit", "c0", hover="$%{y:,.0f} after %{x} worlds")
+    return {
+        "data": [trace | {"mode": "lines+markers", "marker": {"size": 9, "color": "@c0"}}],
+        "layout": layout_of(
+            320,
+            xaxis=axis_style("training worlds looked at", tickvals=worlds, showgrid=False),
+            yaxis=axis_style("USD per practice world", tickprefix="$", rangemode="tozero"),
+            showlegend=False,
+        ),
+    }
+
+
 def _dot_and_interval(row: tuple[str, Mapping[str, Number], str], y: int, edge: float) -> Figure:
     name, interval, colour = row
     low, high = interval["low"], interval["high"]

@@ -246,6 +246,19 @@ def _rivals(page: Page, name: str) -> str:
     )
 
 
+def _learning(page: Page, name: str) -> str:
+    rows = page.section(name)
+    worlds, profit = ([row[key] for row in rows] for key in ("worlds", "profit_usd"))
+    return (
+        reading(
+            "From one target for all lines, on the left, to what each line is worth: expected incremental"
+            " profit on practice worlds that were not looked at."
+        )
+        + page.chart(charts.learning(worlds, profit), "Profit by the training worlds looked at")
+        + source(page.origin() + ", training worlds; the level is tuned on the same practice worlds.")
+    )
+
+
 def _channels(page: Page, name: str) -> str:
     rows = sorted(page.section(name), key=lambda row: -(row.get("spend_usd") or 0))
 
@@ -294,6 +307,7 @@ def _targets(page: Page, name: str) -> str:
 SECTIONS: dict[str, tuple[str, str, Callable[[Page, str], str]]] = {
     "leaderboard": ("Leaderboard", "Leaderboard", _leaderboard),
     "families": ("Families", "Families of worlds", _families),
+    "learning": ("Learning", "What training brought", _learning),
     "channels": ("Channels", "Channels: what is claimed, what is caused", _channels),
     "spend_plan": ("Hourly spend", "Spend against plan by hour of day", _spend_plan),
     "spend_by_day": ("Daily spend", "Spend against budget by day", _spend_by_day),

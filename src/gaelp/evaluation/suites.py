@@ -1,11 +1,13 @@
 """Frozen suites of worlds to judge on, what may be judged on them, and the log of sealed worlds opened.
 
-`default` flies the market as its file states it, `families` ten ways in which it can turn out otherwise.
+`default` flies the market as its file states it, `families` ten ways in which it can turn out otherwise,
+`all` both.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +24,15 @@ from gaelp.evaluation.judge import Judgement, Reference
 from gaelp.evaluation.leaderboard import REFERENCES, format_interval, format_value, marks, notes, ranked
 from gaelp.market.file import MarketFile, load
 from gaelp.worlds.families import DEFAULT, FAMILIES, Family
-from gaelp.worlds.registry import POLICIES, TrainedLines, make_policy, trained_lines
+from gaelp.worlds.registry import POLICIES, TrainedLines, files_of, make_policy, trained_lines
 from gaelp.worlds.runs import git_commit
 from gaelp.worlds.tuned import tuned_for
 
-SUITES: dict[str, tuple[Family, ...]] = {"default": (DEFAULT,), "families": tuple(FAMILIES.values())}
+SUITES: dict[str, tuple[Family, ...]] = {
+    "default": (DEFAULT,),
+    "families": tuple(FAMILIES.values()),
+    "all": (DEFAULT, *FAMILIES.values()),
+}
 """Families of worlds that a suite judges on, by the suite's name."""
 
 _OPENINGS = "## Openings of the held-out worlds"
@@ -40,8 +46,8 @@ class NamedPolicy:
         name: a policy's name, a checkpoint's path, or one of `leaderboard.REFERENCES`.
         market: path of the market file that it flies on.
         trained: what the checkpoint held when it was read; None reads it at each call.
-        sha256: of the file of a controller's network or of a model that another library saved, when it was
-            found; None for all else.
+        sha256: of the file of a controller's network, of a model that another library saved, or of all files
+            that a choice among policies reads, when it was found; None for all else.
     """
 
     name: str
@@ -61,10 +67,10 @@ class NamedPolicy:
 
             return REFERENCE_POLICIES[self.name]()
         path = self.trained.network if self.trained is not None and self.trained.network else self.name
-        if self.sha256 is not None and sha256_of(path) != self.sha256:
+        file = load(self.market)
+        if self.sha256 is not None and _digest(path, file) != self.sha256:
             allowed = f"must stay as it was found, SHA-256 {self.sha256[:12]}"
             raise BadInput("policy", path, allowed, "Leave the file alone while it is flown.")
-        file = load(self.market)
         if self.trained is not None:
             return self.trained.policy(tuned_for(file))
         return make_policy(self.name, file, others=REFERENCES)()
@@ -81,16 +87,19 @@ def contender(name: str, file: MarketFile) -> NamedPolicy:
         UnknownName: nothing is called that. BadInput: it cannot be used on this market.
     """
     trained = None if name in REFERENCES else trained_lines(name, file, others=REFERENCES)
-    saved_model = trained is None and name not in POLICIES and name not in REFERENCES
-    file_of = trained.network if trained is not None and trained.network else name if saved_model else None
-    named = NamedPolicy(
-        name,
-        str(file.path),
-        trained,
-        sha256_of(file_of) if file_of is not None and Path(file_of).is_file() else None,
-    )
-    named()
-    return named
+    named = NamedPolicy(name, str(file.path), trained)
+    named()  # whatever is wrong with it is told first
+    reads = files_of(name, file) or (trained is None and name not in POLICIES and name not in REFERENCES)
+    path = trained.network if trained is not None and trained.network else name if reads else None
+    return named if path is None else replace(named, sha256=_digest(path, file))
+
+
+def _digest(path: str, file: MarketFile) -> str | None:
+    """SHA-256 of a file, or of the digests of all files that a choice among policies reads; None without."""
+    found = files_of(path, file)
+    if found:
+        return sha256("".join(sha256_of(each) for each in found).encode()).hexdigest()
+    return sha256_of(path) if Path(path).is_file() else None
 
 
 def board_of(judged: Mapping[str, Judgement], seed: int = 0) -> dict[str, Any]:

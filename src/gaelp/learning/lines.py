@@ -5,30 +5,23 @@ fixed in flight. The search moves one number per price group (a line without its
 devices: eleven numbers, in logs.
 """
 
-import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gaelp.core.errors import BadInput, MismatchError
-from gaelp.core.files import write_text_atomic
+from gaelp.core.errors import BadInput
 from gaelp.core.words import EMAIL_LINE, LINES, N_LINES, Device
 from gaelp.learning.cem import Round, cross_entropy
-from gaelp.learning.practice import Practice, Scores
+from gaelp.learning.practice import RUNOFF_DAYS, Practice, Scores
+from gaelp.learning.training import Limit, by_line, keep, kept, require_begun, uninterrupted
 from gaelp.market.file import MarketFile
-from gaelp.worlds.flight import Tick
-from gaelp.worlds.registry import (
-    CHECKPOINT,
-    checkpoint,
-    read_checkpoint,
-    refuse_unless_ours,
-    write_checkpoint,
-)
+from gaelp.worlds.flight import WARM_UP_DAYS, Tick
+from gaelp.worlds.registry import CHECKPOINT, refuse_unless_ours
 from gaelp.worlds.tuned import Tuned
 
 Floats = NDArray[np.float64]
@@ -38,7 +31,16 @@ N_NUMBERS = N_GROUPS + 1
 N_WORLDS, N_PEOPLE, N_TRIES = 4, 5_000, 24
 """New training worlds of a round, their people, and the settings tried on each of them."""
 _LARGEST = 1e300
-_STATE = ("mean", "sigma", "generator", "epochs", "history")
+
+
+class Saved(NamedTuple):
+    """The state of a search after some epochs, as a checkpoint holds it."""
+
+    mean: list[float]
+    sigma: list[float]
+    generator: dict[str, Any]
+    epochs: int
+    history: list[dict[str, Any]]
 
 
 def line_factors(numbers: Floats) -> Floats:
@@ -55,27 +57,6 @@ def line_factors(numbers: Floats) -> Floats:
     return factors
 
 
-@dataclass(frozen=True)
-class Progress:
-    """One round of training, for people and for `metrics.jsonl`.
-
-    Attributes:
-        plain_usd: objective of the same policy with all factors at 1, on the same worlds.
-    """
-
-    epoch: int
-    seconds: float
-    best_usd: float
-    mean_usd: float
-    plain_usd: float
-    incremental_cac_usd: float | None
-    spend_share: float
-
-    def row(self) -> dict[str, float | None]:
-        """As a JSON row."""
-        return {key: None if value is None else round(float(value), 4) for key, value in vars(self).items()}
-
-
 def train(
     file: MarketFile,
     *,
@@ -90,7 +71,7 @@ def train(
     out: Path | None = None,
     resume: bool = False,
     tick: Tick = lambda _: None,
-    report: Callable[[Progress], None] = lambda _: None,
+    report: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Search the multipliers and return the checkpoint (also written to `out`).
 
@@ -99,115 +80,133 @@ def train(
     stopped and is resumed with its own settings finds exactly what it would have found without stopping;
     its `epochs` count from the beginning.
 
+    Args:
+        file: the market. tuned: of its baselines. epochs, minutes: rounds, or time for them; one of both.
+        n_worlds, n_people, days: of a round. n_tries: settings tried in it. seed: names worlds and tries.
+        out: a folder; None writes nothing. resume: go on from what is there.
+        tick: told the world-hours done, see `world_hours`. report: told each round's row, before it is kept:
+            figures of the centre; `best_usd`, the objective of the best; `plain_usd`, that without factors.
+
     Raises:
-        BadInput: neither or both of `epochs` and `minutes`, or a resume with nothing to go on from.
+        BadInput: neither or both of `epochs` and `minutes`, or a resume with nothing to go on from or with
+            other sizes or another seed than it was begun with.
         MismatchError: the checkpoint to resume was trained on another market, or is another agent's.
     """
-    if (epochs is None) == (minutes is None):
-        raise BadInput("epochs", epochs, "give either epochs or minutes", "For a first try: --minutes 1.")
-    if minutes is not None and not 0.0 < minutes < np.inf:  # NaN would never end
-        raise BadInput("minutes", minutes, "must be finite and above 0", "For a first try: --minutes 1.")
+    limit = Limit(epochs, minutes)
     if n_tries < 6:
         raise BadInput("tries", n_tries, "must be at least 6", "Use 24.")
     if out is not None and not resume:
         refuse_unless_ours(out, AGENT)
-    began = time.perf_counter()
+    sizes = {"n_worlds": n_worlds, "n_people": n_people, "days": days, "n_tries": n_tries, "seed": seed}
     mean, sigma, first = np.zeros(N_NUMBERS), np.full(N_NUMBERS, 0.7), 0
     generator = np.random.default_rng(7919 * seed)
-    history: list[dict[str, float | None]] = []
+    history: list[dict[str, Any]] = []
     if resume:
-        state = _saved(out, file)
-        mean, sigma = np.array(state["mean"]), np.array(state["sigma"])
-        first, history = state["epochs"], state["history"]
-        generator.bit_generator.state = state["generator"]
-        if epochs is not None and epochs <= first:
-            raise BadInput("epochs", epochs, f"must be above the {first} already done", "Ask for more.")
-    last: dict[str, Any] = {}
-
-    def score(tries: Floats, number: int) -> Floats:
-        practice = Practice(
-            file,
-            n_worlds=n_worlds,
-            n_people=n_people,
-            days=days,
-            seed=1000 * seed + first + number,
-            tuned=tuned,
-            tick=tick,
-        )
-        numbers = np.concatenate([tries, np.zeros((1, N_NUMBERS))])  # the plain policy flies along
-        factors = np.repeat(line_factors(numbers), n_worlds, axis=0)
-        scores, _ = practice.try_out(
-            lambda _: replace(tuned.pacing(), factor=factors),
-            len(numbers),
-            tick,
-        )
-        last["scores"] = scores
-        last["seconds"] = time.perf_counter() - began
-        return scores.objective[:-1]
-
-    def stop(done: int, rounds: list[Round]) -> bool:
-        scores: Scores = last["scores"]
-        progress = Progress(
-            epoch=first + done,
-            seconds=last["seconds"],
-            best_usd=float(scores.objective[:-1].max()),
-            mean_usd=float(scores.objective[0]),
-            plain_usd=float(scores.objective[-1]),
-            incremental_cac_usd=_ratio(scores.spend_usd[0], scores.decisions[0]),
-            spend_share=float(scores.spend_share[0]),
-        )
-        history.append(progress.row())
-        report(progress)
-        factors = line_factors(rounds[-1].mean[None, :])[0]
-        last["multiplier"] = {line.name: round(float(f), 5) for line, f in zip(LINES, factors, strict=True)}
-        last["training"] = {
-            "epochs": first + done,
-            "mean": rounds[-1].mean.tolist(),
-            "sigma": rounds[-1].sigma.tolist(),
-            "generator": generator.bit_generator.state,
-            "history": history,
-        }
-        if out is not None:
-            write_text_atomic(out / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in history))
-            write_checkpoint(out / CHECKPOINT, file, last["multiplier"], last["training"])
-        if epochs is not None:
-            return first + done >= epochs
-        assert minutes is not None
-        per_round = last["seconds"] / done
-        return last["seconds"] + 0.7 * per_round >= minutes * 60.0
-
+        before = saved(out, file, sizes)
+        mean, sigma = np.array(before.mean), np.array(before.sigma)
+        first, history = before.epochs, before.history
+        generator.bit_generator.state = before.generator
+        limit.resume(first)
+    rounds = _Rounds(file, tuned, sizes, first, history, generator, out, limit, tick, report)
     cross_entropy(
-        score,
+        rounds.score,
         mean,
         sigma,
         n_tries=n_tries,
         n_elite=max(3, n_tries // 4),
         generator=generator,
-        stop=stop,
+        stop=rounds.stop,
     )
-    return checkpoint(file, last["multiplier"], last["training"])
+    return rounds.checkpoint
 
 
-def _ratio(spend_usd: float, decisions: float) -> float | None:
-    return float(spend_usd / decisions) if decisions > 0 else None
+@dataclass
+class _Rounds:
+    """Flies the rounds of a search and keeps what came of each; `first` were done before."""
+
+    file: MarketFile
+    tuned: Tuned
+    sizes: dict[str, int]
+    first: int
+    history: list[dict[str, Any]]
+    generator: np.random.Generator
+    out: Path | None
+    limit: Limit
+    tick: Tick
+    report: Callable[[dict[str, Any]], None]
+    checkpoint: dict[str, Any] = field(default_factory=dict)
+    _scores: Scores = field(init=False)
+    _seconds: float = field(init=False)
+
+    def score(self, tries: Floats, number: int) -> Floats:
+        """(n_tries,) objective of (n_tries, 11) log numbers on the worlds of a round."""
+        began = time.perf_counter()
+        practice = Practice(
+            self.file,
+            n_worlds=self.sizes["n_worlds"],
+            n_people=self.sizes["n_people"],
+            days=self.sizes["days"],
+            seed=1000 * self.sizes["seed"] + self.first + number,
+            tuned=self.tuned,
+            tick=self.tick,
+        )
+        numbers = np.concatenate([tries, np.zeros((1, N_NUMBERS))])  # the plain policy flies along
+        factors = np.repeat(line_factors(numbers), practice.n_worlds, axis=0)
+        pacing = replace(self.tuned.pacing(), factor=factors)
+        self._scores, _ = practice.try_out(lambda _: pacing, len(numbers), self.tick)
+        self._seconds = round(time.perf_counter() - began, 4)
+        return self._scores.objective[:-1]
+
+    def stop(self, done: int, rounds: list[Round]) -> bool:
+        """Tell and keep the round that has ended; whether it was the last."""
+        scores = self._scores
+        self.history.append(
+            {
+                "epoch": self.first + done,
+                "seconds": self._seconds,
+                # the plain policy and the twin without ads fly along
+                "worlds": self.sizes["n_worlds"] * (self.sizes["n_tries"] + 2),
+                **scores.figures(0),
+                "best_usd": round(float(scores.objective[:-1].max()), 4),
+                "plain_usd": round(float(scores.objective[-1]), 4),
+            }
+        )
+        state = Saved(
+            mean=rounds[-1].mean.tolist(),
+            sigma=rounds[-1].sigma.tolist(),
+            generator=dict(self.generator.bit_generator.state),
+            epochs=self.first + done,
+            history=self.history,
+        )
+        factors = by_line(line_factors(rounds[-1].mean[None, :])[0])
+        place = None if self.out is None else self.out / CHECKPOINT
+        with uninterrupted():
+            self.report(self.history[-1])
+            self.checkpoint = keep(place, self.file, AGENT, factors, state._asdict() | self.sizes)
+        return self.limit.is_reached(self.first + done)
 
 
-def _saved(out: Path | None, file: MarketFile) -> dict[str, Any]:
-    path = None if out is None else out / CHECKPOINT
-    if path is None or not path.is_file():
-        raise BadInput("resume", str(path), "needs a checkpoint", "Name the run's folder with --out.")
-    state = read_checkpoint(path, file)
-    if state["agent"] != AGENT:
-        remedy = "Train it from the beginning, or name another folder."
-        raise MismatchError("checkpoint", f"{path} of {state['agent']}", f"must be of {AGENT}", remedy)
+def world_hours(n_worlds: int, days: int, epochs: int = 1, n_tries: int = N_TRIES) -> int:
+    """What `train` tells its tick in all."""
+    return 24 * n_worlds * epochs * (WARM_UP_DAYS + (n_tries + 2) * (days + RUNOFF_DAYS))
+
+
+def saved(out: Path | None, file: MarketFile, sizes: Mapping[str, int]) -> Saved:
+    """The state of a search that is to be resumed, checked; see `train` for the errors.
+
+    Args:
+        out: of the run. sizes: `n_worlds`, `n_people`, `days`, `n_tries` and `seed`, which must be the run's.
+    """
+    path, state = kept(None if out is None else out / CHECKPOINT, file, AGENT)
     remedy = "Train it from the beginning, without --resume."
-    missing = [name for name in _STATE if name not in state]
+    missing = [name for name in (*Saved._fields, *sizes) if name not in state]
     if missing:
         raise BadInput("resume", str(path), f"must also have {', '.join(missing)}", remedy)
     for name, (good, allowed) in _of_a_search(state).items():
         if not good:
             raise BadInput(f"{path}: {name}", state[name], allowed, remedy)
-    return state
+    require_begun(state, sizes)
+    return Saved(**{name: state[name] for name in Saved._fields})
 
 
 def _of_a_search(state: Mapping[str, Any]) -> dict[str, tuple[bool, str]]:

@@ -35,8 +35,8 @@ class Log:
     """Logged steps, episode after episode in the order of time.
 
     Attributes:
-        observations: (n, n_features) before the step. actions: (n,) taken.
-        log_prob: (n,) natural logarithm of the density with which the behaviour policy took them.
+        observations: (n, n_features) before the step. actions: (n,) or (n, n_actions) taken.
+        log_prob: (n,) natural logarithm of the density with which the behaviour policy took them, together.
         rewards: (n,) that followed. ends: (n,) whether the step was its episode's last.
     """
 
@@ -50,14 +50,16 @@ class Log:
         n = len(self.actions)
         for field in fields(self):
             array = getattr(self, field.name)
-            shape = (n, *array.shape[1:2]) if field.name == "observations" else (n,)
-            if array.shape != shape or (array.ndim == 2) != (field.name == "observations") or n == 0:
+            n_axes = {"observations": (2,), "actions": (1, 2)}.get(field.name, (1,))
+            if array.ndim not in n_axes or len(array) != n or not array.size:
                 allowed = "must hold one row for each action, and at least one"
                 raise BadInput(f"{field.name}.shape", array.shape, allowed, "Log every step whole.")
             if not np.isfinite(array).all():
                 row = int(np.flatnonzero(~np.isfinite(array.reshape(n, -1)).all(axis=1))[0])
                 remedy = "Leave out the episode, or mend what logged it."
                 raise BadInput(f"{field.name}[{row}]", array[row], "must be finite", remedy)
+        if self.ends.dtype != np.bool_:
+            raise BadInput("ends.dtype", self.ends.dtype, "must be bool", "Say which steps were last.")
         if not self.ends[-1]:
             raise BadInput("ends[-1]", False, "must be True", "Log whole episodes.")
 
@@ -65,6 +67,11 @@ class Log:
     def n_features(self) -> int:
         """Columns of an observation."""
         return int(self.observations.shape[1])
+
+    @property
+    def n_actions(self) -> int:
+        """Numbers in an action."""
+        return 1 if self.actions.ndim == 1 else int(self.actions.shape[1])
 
     def save(self, path: Path) -> None:
         """Write an npz file of these arrays, which other libraries read too."""
@@ -121,9 +128,10 @@ class OfflineSettings:
             ("temperature", 0.0, 1000.0),
             ("target_rate", 1e-6, 1.0),
         ):
-            if not low <= getattr(self, name) <= high:
+            value = getattr(self, name)
+            if isinstance(value, bool) or not low <= value <= high:
                 allowed = f"must be from {low:g} to {high:g}"
-                raise BadInput(name, getattr(self, name), allowed, "The defaults are a fair start.")
+                raise BadInput(name, value, allowed, "The defaults are a fair start.")
 
 
 class Learner:
@@ -150,27 +158,33 @@ class Learner:
         reward = log.rewards / max(float(log.rewards.std()), 1e-9)
         self._data = (
             state,
-            torch.tensor(log.actions, dtype=torch.float32),
+            torch.tensor(log.actions, dtype=torch.float32).reshape(len(log.actions), -1),
             torch.tensor(reward, dtype=torch.float32),
             following,
             torch.tensor(how.discount * ~log.ends, dtype=torch.float32),
         )
         self._batches = np.random.default_rng(how.seed)
-        n = log.n_features
+        n, n_actions = log.n_features, log.n_actions
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(how.seed)
-            self._nets = nn.ModuleDict({"policy": _perceptron(n, how.hidden)})
+            self._nets = nn.ModuleDict({"policy": _perceptron(n, how.hidden, n_actions)})
             if self.algorithm == "iql":
                 self._nets["v"] = _perceptron(n, how.hidden)
                 for name in ("q1", "q2", "slow_q1", "slow_q2"):
-                    self._nets[name] = _perceptron(n + 1, how.hidden)
+                    self._nets[name] = _perceptron(n + n_actions, how.hidden)
                 for name in ("q1", "q2"):
                     self._nets[f"slow_{name}"].load_state_dict(self._nets[name].state_dict())
         trained = [p for name, net in self._nets.items() if "slow" not in name for p in net.parameters()]
         self._adam = torch.optim.Adam(trained, lr=how.learning_rate)
 
     def fit(self, n_updates: int) -> "Learner":
-        """Make that many more updates."""
+        """Make that many more updates.
+
+        Raises:
+            BadInput: fewer than none.
+        """
+        if n_updates < 0:
+            raise BadInput("updates", n_updates, "must be at least 0", "Say how many more to make.")
         n = len(self._data[0])
         for _ in range(n_updates):
             rows = torch.from_numpy(self._batches.integers(0, n, self.settings.batch))
@@ -178,8 +192,8 @@ class Learner:
             weight, loss = torch.ones_like(reward), torch.zeros(())
             if self.algorithm == "iql":
                 weight, loss = self._value_loss(state, action, reward, following, discount)
-            error = self._out("policy", state) - action
-            loss = loss + (weight * error.square()).mean()
+            error = self._nets["policy"](state) - action
+            loss = loss + (weight * error.square().sum(dim=1)).mean()
             self._adam.zero_grad()
             loss.backward()
             self._adam.step()
@@ -197,7 +211,7 @@ class Learner:
         discount: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Weights of the logged actions, and the loss of V and both Q; all (n_batch,)."""
-        taken = torch.cat((state, action[:, None]), dim=1)
+        taken = torch.cat((state, action), dim=1)
         with torch.no_grad():
             logged = torch.minimum(self._out("slow_q1", taken), self._out("slow_q2", taken))
             target = reward + discount * self._out("v", following)
@@ -221,16 +235,29 @@ class Learner:
             for slow, fast in pairs:
                 slow.lerp_(fast, self.settings.target_rate)
 
+    def layers(self) -> list[tuple[Floats, Floats]]:
+        """Weights, (n_out, n_in), and biases, (n_out,), of the policy so far; ReLU between layers."""
+        linear = [layer for layer in self._nets["policy"].children() if isinstance(layer, nn.Linear)]
+        return [
+            (part.weight.detach().double().numpy(), part.bias.detach().double().numpy()) for part in linear
+        ]
+
+    @property
+    def scaling(self) -> tuple[Floats, Floats]:
+        """(n_features,) each: the policy reads (observation - mean) / scale."""
+        return self._mean, self._scale
+
     def network(self) -> Network:
-        """The policy so far, as a network that acts without torch."""
-        layers = [layer for layer in self._nets["policy"].children() if isinstance(layer, nn.Linear)]
+        """The policy so far, as a network that acts without torch.
+
+        Raises:
+            BadInput: its actions are more numbers than the one that such a network gives.
+        """
+        weights, biases = zip(*self.layers(), strict=True)
+        if len(biases[-1]) != 1:
+            raise BadInput("actions", len(biases[-1]), "must be one number", "Take the policy's layers.")
         return Network(
-            mean=self._mean,
-            scale=self._scale,
-            weights=tuple(layer.weight.detach().numpy().astype(float) for layer in layers),
-            biases=tuple(layer.bias.detach().numpy().astype(float) for layer in layers),
-            low=self._low,
-            high=self._high,
+            mean=self._mean, scale=self._scale, weights=weights, biases=biases, low=self._low, high=self._high
         )
 
     def save(self, path: Path) -> None:
@@ -256,12 +283,16 @@ class Learner:
         try:
             state: dict[str, Any] = torch.load(path, weights_only=True)
             learner = cls(state["algorithm"], log, OfflineSettings(**state["settings"]))
-            n_features = state["nets"]["policy.0.weight"].shape[1]
+            nets = state["nets"]
+            n_features, n_actions = nets["policy.0.weight"].shape[1], nets["policy.4.weight"].shape[0]
         except (OSError, RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
             raise _no_file("checkpoint", path, "Learner.save") from error
         if n_features != log.n_features:
             allowed = f"must be those of the log, {log.n_features}"
             raise MismatchError("features", n_features, allowed, "Resume with the log it was trained on.")
+        if n_actions != log.n_actions:
+            allowed = f"must be those of the log, {log.n_actions}"
+            raise MismatchError("actions", n_actions, allowed, "Resume with the log it was trained on.")
         learner.updates = state["updates"]
         learner._nets.load_state_dict(state["nets"])
         learner._adam.load_state_dict(state["adam"])
@@ -269,9 +300,9 @@ class Learner:
         return learner
 
 
-def _perceptron(n_in: int, hidden: int) -> nn.Sequential:
+def _perceptron(n_in: int, hidden: int, n_out: int = 1) -> nn.Sequential:
     return nn.Sequential(
-        nn.Linear(n_in, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1)
+        nn.Linear(n_in, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, n_out)
     )
 
 

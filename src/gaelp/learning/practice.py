@@ -21,6 +21,8 @@ from gaelp.worlds.splits import training_worlds
 from gaelp.worlds.tuned import Tuned
 
 Floats = NDArray[np.float64]
+RUNOFF_DAYS = 30
+"""Days after a practice flight in which sales still count."""
 FULL_SPEND = 0.9
 """A setting that spends less of the budget is marked down until it does."""
 SHORTFALL = 2.0
@@ -43,6 +45,25 @@ class Scores:
         short = np.maximum(FULL_SPEND - self.spend_share, 0.0) * budget
         return self.profit_usd - SHORTFALL * short
 
+    def figures(self, setting: int = 0) -> dict[str, float | None]:
+        """One setting as a row of training, rounded; ratios are None where nothing was sold or spent.
+
+        >>> one = np.ones(1)
+        >>> found = Scores(profit_usd=60.0 * one, decisions=one, spend_usd=40.0 * one, spend_share=0.8 * one)
+        >>> found.figures()  # doctest: +NORMALIZE_WHITESPACE
+        {'spend_usd': 40.0, 'spend_share': 0.8, 'incremental_cac_usd': 40.0, 'incremental_roas': 2.5,
+         'objective_usd': 50.0}
+        """
+        spend, decisions = float(self.spend_usd[setting]), float(self.decisions[setting])
+        sales = float(self.profit_usd[setting]) + spend
+        return {
+            "spend_usd": round(spend, 4),
+            "spend_share": round(float(self.spend_share[setting]), 4),
+            "incremental_cac_usd": round(spend / decisions, 4) if decisions > 0 else None,
+            "incremental_roas": round(sales / spend, 4) if spend > 0 else None,
+            "objective_usd": round(float(self.objective[setting]), 4),
+        }
+
 
 class Practice:
     """Training worlds, warmed up once, with their twin without ads.
@@ -59,7 +80,7 @@ class Practice:
         n_worlds: int,
         n_people: int,
         days: int,
-        runoff_days: int = 30,
+        runoff_days: int = RUNOFF_DAYS,
         seed: int = 0,
         tuned: Tuned | None = None,
         tick: Tick = lambda _: None,

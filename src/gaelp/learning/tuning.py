@@ -16,10 +16,10 @@ from gaelp.agents.policy import Policy
 from gaelp.control.pacing import PacingSettings, spend_plan
 from gaelp.core.units import MICROS_PER_USD
 from gaelp.core.words import N_LINES
-from gaelp.learning.practice import Practice
+from gaelp.learning.practice import RUNOFF_DAYS, Practice
 from gaelp.market.file import MarketFile
 from gaelp.market.state import SPEND
-from gaelp.worlds.flight import Flight, Tick
+from gaelp.worlds.flight import WARM_UP_DAYS, Flight, Tick
 from gaelp.worlds.tuned import Tuned
 from gaelp.worlds.twins import attributed_by_line
 
@@ -100,6 +100,13 @@ def tune(
     return replace(found, target_cpa_usd=target, target_gain=gain), evidence
 
 
+def world_hours(n_worlds: int, days: int) -> int:
+    """What `tune` tells its tick in all."""
+    grids = (FIXED_GRID, WEIGHT_GRID, STEP_GRID, PID_GRID, TARGET_GRID)
+    flights = 2 + sum(map(len, grids))  # of plain pacing, and the twin without ads
+    return 24 * n_worlds * (WARM_UP_DAYS + flights * (days + RUNOFF_DAYS))
+
+
 def steadiest_step(
     practice: Practice,
     start: float,
@@ -145,6 +152,8 @@ def steadiest_step(
 def attributed_value(flight: Flight, runoff_days: int) -> np.ndarray:
     """(n_lines,) attributed conversions per dollar of a flight, relative, shrunk to the account's mean.
 
+    All ones where nothing was sold.
+
     Args:
         flight: of plain pacing, over all worlds of its batch. runoff_days: lived since its end.
     """
@@ -152,6 +161,8 @@ def attributed_value(flight: Flight, runoff_days: int) -> np.ndarray:
     conversions = attributed_by_line(flight.market, flight.start, end, end + runoff_days * 24).sum(axis=0)
     spend = flight.report[..., SPEND].sum(axis=0) / MICROS_PER_USD
     mean_rate = conversions.sum() / max(spend.sum(), 1e-9)
+    if mean_rate == 0.0:
+        return np.ones(N_LINES)
     weight = 5.0  # conversions' worth of the account's mean
     value: np.ndarray = (conversions + weight) / (spend + weight / mean_rate) / mean_rate
     assert value.shape == (N_LINES,)

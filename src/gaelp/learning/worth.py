@@ -8,6 +8,7 @@ are spread evenly in logs, that is so whatever the bid: the same target fits any
 One flight of `target_cpa` on training worlds is enough, for worth is an expectation and not a count of sales.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from gaelp.core.errors import BadInput
 from gaelp.core.units import MICROS_PER_USD
 from gaelp.core.words import EMAIL_LINE, N_CREATIVES, N_LINES, SOCIAL_LINE
+from gaelp.evaluation.looks import EVERY_HOURS
 from gaelp.evaluation.worth import Valuer
 from gaelp.market.file import MarketFile
 from gaelp.market.market import Market
@@ -27,8 +29,6 @@ from gaelp.worlds.tuned import Tuned
 Floats = NDArray[np.float64]
 N_WORLDS, N_PEOPLE = 16, 6_000
 """Training worlds of a look, and their people."""
-EVERY_HOURS = 5
-"""Hours between two looks: every hour of the day within five days."""
 LARGEST = 20.0
 """A line whose auctions are worth next to nothing, or a great deal, gets no factor beyond this."""
 
@@ -96,8 +96,8 @@ def measure(
     days: int = 30,
     seed: int = 0,
     tick: Tick = lambda _: None,
-) -> LineWorth:
-    """Fly `target_cpa` on training worlds and look at what auctions are worth on its way.
+) -> list[LineWorth]:
+    """Fly `target_cpa` on training worlds and look at what auctions are worth on its way, world by world.
 
     Args:
         file: the market. tuned: of its baselines. n_worlds, n_people, days: of the flights.
@@ -105,6 +105,17 @@ def measure(
     """
     market = make_market(training_worlds(file, "train", n_worlds, seed), n_people)
     traffic = warm_up(market, tick=tick)
+    return looked(market, traffic, tuned=tuned, days=days, tick=tick)
+
+
+def looked(
+    market: Market, traffic: Floats, *, tuned: Tuned, days: int = 30, tick: Tick = lambda _: None
+) -> list[LineWorth]:
+    """What is found in each of some worlds after their warm-up, which are changed; see `measure`.
+
+    Args:
+        market: the worlds. traffic: (n_worlds, 168) forecast of the account's.
+    """
     looks = _Looks(market)
 
     def look(hours: int) -> None:
@@ -113,13 +124,20 @@ def measure(
             looks.look()
 
     flight = fly(market, tuned.target_cpa(), days=days, traffic=traffic, tick=look, keep_bids=False)
-    spend = flight.report[..., SPEND].sum(axis=0) / MICROS_PER_USD
-    rate = market.books.rate[:, 0].sum(axis=0)
-    return LineWorth(looks.worth_usd, looks.guess, looks.n_auctions, rate, spend, n_worlds)
+    spend, rate = flight.report[..., SPEND] / MICROS_PER_USD, market.books.rate[:, 0]
+    return [
+        LineWorth(looks.worth_usd[w], looks.guess[w], looks.n_auctions[w], rate[w], spend[w], 1)
+        for w in range(market.n_worlds)
+    ]
+
+
+def together(found: Sequence[LineWorth]) -> LineWorth:
+    """What some worlds, at least one, say together."""
+    return sum(found[1:], found[0])
 
 
 class _Looks:
-    """Sums over looks at the coming hour, valued once with every landing page; creatives in even rotation."""
+    """Sums by world over looks at the coming hour, with every landing page; creatives in even rotation."""
 
     def __init__(self, market: Market) -> None:
         self.market = market
@@ -128,14 +146,16 @@ class _Looks:
         self._valuers = [
             Valuer(market, 1.0, np.full((market.n_worlds, N_LINES), page), even) for page in range(n_landings)
         ]
-        self.worth_usd = np.zeros((n_landings, N_LINES))
-        self.guess, self.n_auctions = np.zeros(N_LINES), np.zeros(N_LINES)
+        lines = (market.n_worlds, N_LINES)
+        self.worth_usd = np.zeros((market.n_worlds, n_landings, N_LINES))
+        self.guess, self.n_auctions = np.zeros(lines), np.zeros(lines)
 
     def look(self) -> None:
         market = self.market
         for page, valuer in enumerate(self._valuers):
             found, worth, _ = valuer.value()
-            np.add.at(self.worth_usd[page], found["line"][:, 0], worth)
+            np.add.at(self.worth_usd[:, page], (found["world"], found["line"][:, 0]), worth)
         stage = market.pop.people["stage"][found["world"], found["person"]]
-        np.add.at(self.guess, found["line"][:, 0], market.rules["predict_stage"][found["world"], stage])
-        np.add.at(self.n_auctions, found["line"][:, 0], 1.0)
+        place = (found["world"], found["line"][:, 0])
+        np.add.at(self.guess, place, market.rules["predict_stage"][found["world"], stage])
+        np.add.at(self.n_auctions, place, 1.0)

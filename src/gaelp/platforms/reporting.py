@@ -199,7 +199,9 @@ class Reporting:
     def _row(self, table: NDArray[np.int64], delay: NDArray[np.int64]) -> Floats:
         """(n_worlds, columns) the newest row shown, each column at its own delay; 0 before there is one."""
         at = self.hour - 1 - delay
-        newest: Floats = table[:, np.maximum(at, 0), np.arange(table.shape[2])].astype(float)
+        # the index leaves lines outermost in memory; world by world, sums over lines run alike for one world
+        # and for many
+        newest = np.ascontiguousarray(table[:, np.maximum(at, 0), np.arange(table.shape[2])], dtype=float)
         newest[:, at < 0] = 0.0
         return newest
 
