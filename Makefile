@@ -46,7 +46,7 @@ $(OFFLINE_STAMP): pyproject.toml
 	echo "Installing into $(OFFLINE) (once, some minutes)" >&2
 	[ -x $(OFFLINE)/bin/python ] || "$$python" -m venv $(OFFLINE)
 	$(OFFLINE)/bin/pip install --quiet --disable-pip-version-check torch==2.13.0 d3rlpy==2.8.1 \
-		numpy==2.4.6 numba==0.68.1 scipy==1.17.1 pytest pytest-timeout
+		numpy==2.4.6 numba==0.68.1 scipy==1.17.1 typer rich pyarrow pytest pytest-timeout
 	$(OFFLINE)/bin/pip install --quiet --disable-pip-version-check --no-deps -e .
 	touch $@
 

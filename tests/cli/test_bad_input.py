@@ -38,7 +38,7 @@ CASES = {
         "`daily_budget_usd` was nan",
     ),
     "training worlds to judge on": (["evaluate", "pacing", "--split", "train"], "known: test, validation"),
-    "an unknown suite": (["evaluate", "pacing", "--suite", "all"], "known: default"),
+    "an unknown suite": (["evaluate", "pacing", "--suite", "every"], "known: all, default"),
     "a bench of later": (["bench", "learning"], "must be market"),
     "an unknown bench": (["bench", "mraket"], "Did you mean 'market'?"),
     "no saved worlds": (["journeys", "stats", "--run", "nowhere"], "gaelp simulate --out DIR"),

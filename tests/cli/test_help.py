@@ -17,7 +17,8 @@ sys.exit(code)
 """
 COMMANDS = (
     *("simulate", "evaluate", "bench", "journeys", "doctor", "train", "demo", "plan", "attribute", "lag"),
-    *("experiment", "identity", "competition", "export", "replicate"),
+    *("experiment", "identity", "competition", "export", "replicate", "regret", "understand", "discover"),
+    *("retrain", "serve", "calibrate", "update"),
 )
 
 
@@ -41,7 +42,14 @@ def test_no_arguments_show_the_help(gaelp: Gaelp) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_its_json_flag(gaelp: Gaelp, command: str) -> None:
-    sub = {"journeys": ["stats"], "plan": ["proof"], "experiment": ["ab"], "export": ["mmm"]}.get(command, [])
+    sub = {
+        "journeys": ["stats"],
+        "plan": ["proof"],
+        "experiment": ["ab"],
+        "export": ["mmm"],
+        "retrain": ["check"],
+        "serve": ["keys", "list"],
+    }.get(command, [])
     shown = gaelp(command, *sub, "--help")
     assert shown.code == 0 and "--json" in shown.out
 

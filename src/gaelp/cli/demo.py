@@ -99,9 +99,9 @@ def demo_command(
             compile_market(file, say)
             shown.update(task, total=1, completed=1)
 
-            training = value.world_hours(TRAINING_WORLDS, days)
+            training = value.world_hours(TRAINING_WORLDS, days, curve=True)
             task = shown.add_task("Training value", total=training)
-            value.train(
+            learnt = value.train(
                 file,
                 tuned=tuned,
                 epochs=None,
@@ -113,6 +113,7 @@ def demo_command(
                 out=run / "training",
                 report=lambda text: say(f"  {text}"),
                 tick=lambda hours: shown.advance(task, hours),
+                curve=True,
             )
             shown.update(task, total=1, completed=1)
 
@@ -144,7 +145,9 @@ def demo_command(
             shown_sections = [name for name in SECTIONS if name != "families"]
             head = report_head(file, "GAELP demo", command, seed)
             write(
-                run / REPORT, {**head, "summary": summary, "leaderboard": board, **sections}, shown_sections
+                run / REPORT,
+                {**head, "summary": summary, "leaderboard": board, "learning": learnt["curve"], **sections},
+                shown_sections,
             )
         seconds = round(time.perf_counter() - began, 1)
         result = {

@@ -1,11 +1,25 @@
-"""`gaelp export`: a run's tables in the shapes that other tools read."""
+"""`gaelp export`: a run's tables as other tools read them, and a world as its advertiser's files."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from gaelp.cli.console import JsonOption, find_market, out, print_json, progress, show
+from gaelp.cli.console import (
+    DEFAULT_MARKET,
+    BudgetOption,
+    DaysOption,
+    JsonOption,
+    MarketOption,
+    SeedOption,
+    UsersOption,
+    find_market,
+    out,
+    print_json,
+    progress,
+    say,
+    show,
+)
 
 export_app = typer.Typer(help="A run's tables in the shapes that other tools read.", no_args_is_help=True)
 
@@ -73,6 +87,76 @@ def mmm_command(
         print_json(told)
     else:
         _print(told)
+
+
+@export_app.command("ga4")
+def ga4_command(
+    folder: Annotated[str, typer.Option("--out", metavar="DIR", help="Where to.")],
+    market: MarketOption = DEFAULT_MARKET,
+    policy: Annotated[
+        str | None,
+        typer.Option(help="A policy's name, or a checkpoint's path.", show_default="the status quo"),
+    ] = None,
+    users: UsersOption = 10_000,
+    days: DaysOption = 30,
+    daily_budget_usd: BudgetOption = None,
+    seed: SeedOption = 0,
+    shape: Annotated[
+        str, typer.Option("--format", metavar="ndjson|parquet", help="Of the tables.")
+    ] = "ndjson",
+    plain: Annotated[bool, typer.Option("--plain", help="Leave text uncompressed.")] = False,
+    time_zone: Annotated[str, typer.Option(metavar="ZONE", help="Of the property.")] = "America/New_York",
+    flaws: Annotated[
+        bool, typer.Option("--flaws", help="Repeat sales and rows, tell some late: as real exports do.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """One world as its advertiser's files: GA4's daily tables, ad reports, and the truth apart from them."""
+    from gaelp.market.file import load
+    from gaelp.worlds.flight import WARM_UP_DAYS
+    from gaelp.worlds.ga4_export import ADS, EVENTS_FOLDER, TRUTH, Ga4Options, export_ga4, status_quo
+    from gaelp.worlds.registry import make_policy
+    from gaelp.worlds.runs import RunConfig, run_folder
+    from gaelp.worlds.simulate import check_sizes, compile_market
+    from gaelp.worlds.splits import plain_worlds
+
+    options = Ga4Options(format=shape, gzip=not plain, time_zone=time_zone, flaws=flaws)
+    check_sizes(worlds=1, users=users, days=days, budget=daily_budget_usd)
+    file = load(find_market(market))
+    flown = make_policy(policy, file)() if policy else status_quo(file)
+    settings: dict[str, Any] = {
+        "policy": policy or "the status quo",
+        "users": users,
+        "days": days,
+        "daily_budget_usd": daily_budget_usd,
+        **vars(options),
+    }
+    config = RunConfig(
+        command="export ga4", settings=settings, seed=seed, market=market, market_sha256=file.sha256
+    )
+    with run_folder(folder, config) as run:
+        compile_market(file, say)
+        with progress("living the world", 24 * (WARM_UP_DAYS + days), quiet=as_json) as tick:
+            counts, _ = export_ga4(
+                run,
+                plain_worlds(file, 1, seed)[0],
+                flown,
+                n_people=users,
+                days=days,
+                options=options,
+                daily_budget_usd=daily_budget_usd,
+                seed=seed,
+                tick=tick,
+            )
+    told = {**settings, **counts, "files": [str(Path(folder) / name) for name in (EVENTS_FOLDER, ADS, TRUTH)]}
+    if as_json:
+        print_json(told)
+        return
+    console = out()
+    text = "{sessions:,} sessions, {refused:,} visits without consent, {purchases:,} sales in {tables} tables"
+    console.print(text.format(**told), highlight=False, soft_wrap=True)
+    for path in told["files"]:
+        console.print(f"wrote {path}", highlight=False, soft_wrap=True)
 
 
 def _truth(config: dict[str, Any], world: int, regions: Any, quiet: bool) -> dict[str, Any]:

@@ -8,6 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gaelp.cli.console import JsonOption, out, print_json, show
+from gaelp.cli.journeys_import import (
+    ConversionOption,
+    CurrencyOption,
+    InUsdOption,
+    LastDaysOption,
+    import_ga4,
+)
 
 if TYPE_CHECKING:
     from gaelp.journeys.store import JourneyStore
@@ -34,7 +41,9 @@ PersonArgument = Annotated[str, typer.Argument(metavar="ID", help="Any id of the
 def import_command(
     file: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="A table of events: CSV, TSV, Parquet; or a run's folder."),
+        typer.Argument(
+            metavar="PATH", help="A table of events: CSV, TSV, Parquet; a run's folder; an export of GA4."
+        ),
     ],
     database: DatabaseOption = None,
     column: Annotated[
@@ -52,6 +61,13 @@ def import_command(
             show_default="the clock's; of a run, its last event's",
         ),
     ] = None,
+    form: Annotated[
+        str, typer.Option("--format", metavar="table|ga4", help="What PATH holds; ga4: files or a folder.")
+    ] = "table",
+    last_days: LastDaysOption = None,
+    conversion: ConversionOption = None,
+    currency: CurrencyOption = None,
+    in_usd: InUsdOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Store events and bring journeys up to date; what was told before is not stored again.
@@ -59,6 +75,17 @@ def import_command(
     WHAT is person, time, kind, channel, and where there are any value, cost, currency, device, rival, stage,
     booked, event_id. A run has events if it was made by `gaelp simulate --events --out RUN`.
     """
+    from gaelp.core.names import require_known
+
+    require_known("format", form, ("table", "ga4"))
+    of_ga4 = {"last-days": last_days, "conversion": conversion, "currency": currency, "in-usd": in_usd}
+    if form == "ga4":
+        _refuse_given({"column": column}, "cannot go with --format ga4")
+        rules = {"conversions": conversion, "currency": currency, "in_usd": in_usd, "prefix": prefix}
+        moment = moment_named(now)
+        import_ga4(lambda: _store(database, make=True), file, moment, last_days, rules, as_json=as_json)
+        return
+    _refuse_given(of_ga4, "needs --format ga4")
     from gaelp.cli.attribute import events_of
     from gaelp.core.errors import BadInput
     from gaelp.journeys.importing import read_event_file
@@ -71,7 +98,7 @@ def import_command(
         columns[what] = name
     is_run = file.is_dir()
     found = read_event_file(events_of(file) if is_run else file, columns, prefix=prefix)
-    moment = found.last_at if is_run and now is None else _moment(now)
+    moment = found.last_at if is_run and now is None else moment_named(now)
     with _store(database, make=True) as store:
         stored = found.append_to(store, moment)
         address = store.database.url.render_as_string(hide_password=True)
@@ -107,8 +134,13 @@ def forget_command(
     as_json: JsonOption = False,
 ) -> None:
     """Remove everything about a person, all merged ids included; it cannot be undone."""
+    from gaelp.data.patterns.store import PatternStore
+
     with _store(database) as store:
-        removed = store.forget(person, scrub=scrub)
+        removed = store.forget(person)
+        removed += PatternStore(store).forget()
+        if scrub:
+            store.database.scrub()
     if as_json:
         print_json({"person": person, "rows_removed": removed})
     else:
@@ -125,7 +157,7 @@ def merge_command(
 ) -> None:
     """Say that two ids are one person; their journeys become one life."""
     with _store(database) as store:
-        changed = store.merge(kept, absorbed, confidence, _moment(now))
+        changed = store.merge(kept, absorbed, confidence, moment_named(now))
     if as_json:
         print_json({"merged": changed})
     else:
@@ -141,7 +173,7 @@ def unmerge_command(
 ) -> None:
     """Undo the merge that made one person of two ids; all is as if it had never been."""
     with _store(database) as store:
-        changed = store.unmerge(one, other, _moment(now))
+        changed = store.unmerge(one, other, moment_named(now))
     if as_json:
         print_json({"unmerged": changed})
     else:
@@ -159,7 +191,7 @@ def show_person(person: str, database: str | None, now: str | None, *, as_json: 
     """
     from gaelp.core.errors import BadInput
 
-    moment = _moment(now)
+    moment = moment_named(now)
     with _store(database) as store:
         known = store.person(person)
         found = store.journeys(person, moment)
@@ -208,7 +240,7 @@ def show_store(database: str | None, now: str | None, *, as_json: bool) -> None:
     from rich import box
     from rich.table import Table
 
-    moment = _moment(now)
+    moment = moment_named(now)
     with _store(database) as store:
         found = store.summary(moment)
     if as_json:
@@ -243,7 +275,15 @@ def _store(database: str | None, *, make: bool = False) -> "JourneyStore":
     return JourneyStore(database, make=make)
 
 
-def _moment(text: str | None) -> dt.datetime:
+def _refuse_given(options: dict[str, Any], allowed: str) -> None:
+    from gaelp.core.errors import BadInput
+
+    for name, given in options.items():
+        if given:
+            raise BadInput(name, given, allowed, "Leave out one of the two, or add what it needs.")
+
+
+def moment_named(text: str | None) -> dt.datetime:
     """The moment named, UTC where no zone is, else the clock's."""
     from gaelp.core.errors import BadInput
 

@@ -12,8 +12,11 @@ import typer
 from gaelp import __version__
 from gaelp.cli.attribute import attribute_command
 from gaelp.cli.bench import bench_command
+from gaelp.cli.calibrate import calibrate_command
 from gaelp.cli.competition import competition_command
+from gaelp.cli.ctr import ctr_app
 from gaelp.cli.demo import demo_command
+from gaelp.cli.discover import discover_command
 from gaelp.cli.doctor import doctor_command
 from gaelp.cli.evaluate import evaluate_command
 from gaelp.cli.experiment import experiment_app
@@ -21,10 +24,17 @@ from gaelp.cli.export import export_app
 from gaelp.cli.identity import identity_command
 from gaelp.cli.journeys import journeys_app
 from gaelp.cli.lag import lag_command
+from gaelp.cli.offline import offline_app
 from gaelp.cli.plan import plan_app
+from gaelp.cli.regret import regret_command
 from gaelp.cli.replicate import replicate_command
+from gaelp.cli.retrain import retrain_app
+from gaelp.cli.retrain_report import report_command
+from gaelp.cli.serve import serve_app
 from gaelp.cli.simulate import simulate_command
 from gaelp.cli.train import train_command
+from gaelp.cli.understand import understand_command
+from gaelp.cli.update import update_command
 from gaelp.core.errors import GaelpError
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -63,11 +73,21 @@ app.command("lag")(lag_command)
 app.command("identity")(identity_command)
 app.command("competition")(competition_command)
 app.command("replicate")(replicate_command)
+app.command("regret")(regret_command)
+app.command("understand")(understand_command)
+app.command("calibrate")(calibrate_command)
+app.command("discover")(discover_command)
+app.command("update")(update_command)
 app.command("doctor")(doctor_command)
 app.add_typer(journeys_app, name="journeys")
 app.add_typer(experiment_app, name="experiment")
 app.add_typer(plan_app, name="plan")
 app.add_typer(export_app, name="export")
+app.add_typer(ctr_app, name="ctr")
+app.add_typer(offline_app, name="offline")
+retrain_app.command("report")(report_command)
+app.add_typer(retrain_app, name="retrain")
+app.add_typer(serve_app, name="serve")
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

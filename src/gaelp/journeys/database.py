@@ -9,6 +9,7 @@ import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ class Database:
         )
         self._writing = self.engine.execution_options(gaelp_writes=True)
         try:
-            self._migrate()
+            self.migrate("database version", HEAD, "gaelp.journeys:migrations")
         except GaelpError:
             self.close()
             raise
@@ -222,23 +223,29 @@ class Database:
         except (sa.exc.DBAPIError, of_driver) as error:
             raise GaelpError(f"The database failed: {_reason(error)}. {outcome}") from error
 
-    def _migrate(self) -> None:
+    def migrate(self, what: str, head: str, scripts: str, counted_in: str = "alembic_version") -> None:
+        """Bring some tables up to date, one process at a time; nothing to do costs one look.
+
+        Args:
+            what: the version counts, for an error. head: the newest version.
+            scripts: package and folder of Alembic's scripts, `gaelp.x:migrations`.
+            counted_in: table that holds their version; every room with tables has its own.
+
+        Raises:
+            MismatchError: they were made by a newer version of the program.
+        """
         with self._reading.connect() as connection:
-            if _version(connection) == HEAD:
+            if _version(connection, counted_in) == head:
                 return
         with self.writing() as connection:
-            found = _version(connection)
-            if found == HEAD:
+            found = _version(connection, counted_in)
+            if found == head:
                 return
-            if found is not None and found > HEAD:
-                raise MismatchError(
-                    "database version", found, f"must be at most {HEAD}", "Install the newer gaelp."
-                )
-            from alembic import command  # here: an up-to-date database is opened without it
-            from alembic.config import Config
-
-            config = Config(attributes={"connection": connection})
-            config.set_main_option("script_location", "gaelp.journeys:migrations")
+            if found is not None and found > head:
+                raise MismatchError(what, found, f"must be at most {head}", "Install the newer gaelp.")
+            command = import_module("alembic.command")  # here: an up-to-date database is opened without it
+            config = import_module("alembic.config").Config(attributes={"connection": connection})
+            config.set_main_option("script_location", scripts)
             config.set_main_option("path_separator", "os")
             command.upgrade(config, "head")
 
@@ -264,10 +271,11 @@ def _read_url(given: str | Path | None) -> sa.URL:
     return url
 
 
-def _version(connection: sa.Connection) -> str | None:
-    if not sa.inspect(connection).has_table("alembic_version"):
+def _version(connection: sa.Connection, counted_in: str) -> str | None:
+    if not sa.inspect(connection).has_table(counted_in):
         return None
-    return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+    table = sa.table(counted_in, sa.column("version_num", sa.Text))
+    return connection.execute(sa.select(table.c.version_num)).scalar()
 
 
 def _reason(error: Exception) -> str:

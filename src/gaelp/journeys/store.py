@@ -69,6 +69,20 @@ class Appended:
     conflicts: tuple[str, ...]
 
 
+def refuse_ahead(events: EventBatch, now_us: int) -> None:
+    """Refuse events that lie more than five minutes after now.
+
+    Raises:
+        BadInput: one does; names it.
+    """
+    for name in ("at_us", "booked_us"):
+        ahead = np.flatnonzero(getattr(events, name) > now_us + _CLOCK_SKEW_US)
+        if ahead.size:
+            allowed = f"must not lie after now, {now_us}"
+            remedy = "Mend the clock that stamped it, or the unit (microseconds)."
+            raise BadInput(f"{name}[{ahead[0]}]", getattr(events, name)[ahead[0]], allowed, remedy)
+
+
 class JourneyStore:
     """Journeys, kept in SQLite or PostgreSQL.
 
@@ -152,12 +166,7 @@ class JourneyStore:
         """
         batch = events if isinstance(events, EventBatch) else EventBatch.of_events(events)
         now_us = micros_since_1970("now", now)
-        for name in ("at_us", "booked_us"):
-            ahead = np.flatnonzero(getattr(batch, name) > now_us + _CLOCK_SKEW_US)
-            if ahead.size:
-                allowed = f"must not lie after now, {now_us}"
-                remedy = "Mend the clock that stamped it, or the unit (microseconds)."
-                raise BadInput(f"{name}[{ahead[0]}]", getattr(batch, name)[ahead[0]], allowed, remedy)
+        refuse_ahead(batch, now_us)
         touches = sales = 0
         clashes: list[str] = []
         for part in batch.parts(_PART):

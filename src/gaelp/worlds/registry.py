@@ -8,21 +8,31 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gaelp.agents.actions import ActionPolicy
 from gaelp.agents.baselines import RandomPolicy
 from gaelp.agents.controller import controller, network_actor
+from gaelp.agents.experts import PICKED, PICKED_ON, ExpertsPolicy
 from gaelp.agents.policy import Policy
 from gaelp.core.errors import BadInput, MismatchError
 from gaelp.core.names import require_known
-from gaelp.core.words import LINES
+from gaelp.core.words import CHANNEL_OF_LINE, LINES, Channel
 from gaelp.market.file import MarketFile
+from gaelp.platforms.reporting import Sight
 from gaelp.worlds.runs import read_json, write_json
 from gaelp.worlds.tuned import Tuned, tuned_for
 
-POLICIES = ("random", "fixed", "target_cpa", "pid", "pacing", "static_lines", "value", "controller")
+POLICIES = (
+    *("random", "fixed", "target_cpa", "pid", "pacing", "static_lines", "value", "controller"),
+    "experts",
+)
 AGENTS = ("static_lines", "value", "controller")
 """Policies that learn a factor for each line, which a checkpoint holds; `controller` has a network too."""
+CHOSEN_FROM = "experts:"
+"""Before the names of other experts than `EXPERTS`, with commas between: `experts:runs/mine,pacing`."""
+EXPERTS = ("value", "target_cpa", "pacing")
+"""Policies that `experts` chooses among; the first is its default."""
 CHECKPOINT = "checkpoint.json"
 NETWORK = ".npz"
 """Suffix of a controller's network, which stands beside its checkpoint under the same name."""
@@ -30,6 +40,7 @@ _N_LANDINGS = 3
 SAVED_MODEL = ".zip"
 _HIGHEST_MULTIPLIER = 1000.0
 _HIGHEST_WORTH = 1e6
+_HIGHEST_PICKED = 1000.0
 N = TypeVar("N", int, float)
 
 
@@ -37,8 +48,8 @@ def make_policy(name_or_path: str, file: MarketFile, *, others: Iterable[str] = 
     """Find a policy and return a function that makes a fresh one, tuned for this market.
 
     Args:
-        name_or_path: one of `POLICIES`, a checkpoint, a folder that holds a `checkpoint.json`, or a model
-            that Stable-Baselines3 saved.
+        name_or_path: one of `POLICIES`, a checkpoint, a folder that holds a `checkpoint.json`, a model
+            that Stable-Baselines3 saved, or several of these after `CHOSEN_FROM`.
         file: the market it will fly on.
         others: names that the caller answers itself, for the error that lists what is known.
 
@@ -48,6 +59,8 @@ def make_policy(name_or_path: str, file: MarketFile, *, others: Iterable[str] = 
         MismatchError: the checkpoint was trained on another market.
     """
     tuned = tuned_for(file)
+    if _is_choice(name_or_path):
+        return _experts(name_or_path, file)
     if Path(name_or_path).suffix == SAVED_MODEL and Path(name_or_path).is_file():
         from gaelp.agents.sb3 import sb3_actor  # brings torch
 
@@ -66,6 +79,77 @@ def make_policy(name_or_path: str, file: MarketFile, *, others: Iterable[str] = 
     return untrained[name_or_path]
 
 
+def _is_choice(name: str) -> bool:
+    return name == "experts" or name.startswith(CHOSEN_FROM)
+
+
+def files_of(name: str, file: MarketFile) -> list[Path]:
+    """Files that a choice among policies reads when it is made; none for any other name."""
+    if not _is_choice(name):
+        return []
+    found = []
+    chosen = _chosen_from(name)
+    for each in [*chosen, _knows_worth(chosen, file)]:
+        if Path(each).suffix == SAVED_MODEL:
+            found.append(Path(each))
+        elif (trained := trained_lines(each, file)) is not None:
+            path = committed_lines(file, each) if each in AGENTS else _checkpoint_path(each, POLICIES)
+            found += [path, Path(trained.network)] if trained.network else [path]
+    return found
+
+
+def _chosen_from(name: str) -> list[str]:
+    return name.removeprefix(CHOSEN_FROM).split(",") if name.startswith(CHOSEN_FROM) else list(EXPERTS)
+
+
+def _experts(name: str, file: MarketFile) -> Callable[[], Policy]:
+    """A maker of `experts`; lines are worth to it what `_knows_worth` has learnt."""
+    names = _chosen_from(name)
+    if not all(names) or any(_is_choice(each) or names.count(each) > 1 for each in names):
+        allowed = "must name policies that are no choice themselves, each once"
+        raise BadInput("policy", name, allowed, f"Write them as in {CHOSEN_FROM}{','.join(EXPERTS)}.")
+    source = _knows_worth(names, file)
+    experts = {each: make_policy(each, file) for each in names}
+    learnt = trained_lines(source, file)
+    assert learnt is not None
+    picked = learnt.picked or (PICKED if file.sha256.startswith(PICKED_ON) else 0.0)
+    if not picked:
+        allowed = "must say how much better the platform's own bidder picks people (`picked`)"
+        remedy = f"{_train_value(file)} As it is it flies alone."
+        raise BadInput("checkpoint", source, allowed, remedy)
+    worth_usd, late_hours = dict(learnt.worth_usd), click_delays(file)
+    return lambda: ExpertsPolicy(experts, worth_usd, late_hours, picked)
+
+
+def _knows_worth(names: Sequence[str], file: MarketFile) -> str:
+    """The first expert that is a `value` with a worth for lines, else the market's committed one.
+
+    Raises:
+        BadInput: there is none.
+    """
+    committed = committed_lines(file, "value").is_file()
+    for each in [*names, "value"]:
+        if each != "value" or committed:
+            trained = trained_lines(each, file)
+            if trained is not None and trained.agent == "value" and any(dict(trained.worth_usd).values()):
+                return each
+    allowed = "must have a checkpoint of value among its policies: what lines are worth is learnt there"
+    raise BadInput("policy", ",".join(names), allowed, _train_value(file))
+
+
+def _train_value(file: MarketFile) -> str:
+    train = f"`gaelp train --agent value --market {file.path.stem} --out runs/value`"
+    return f"Train one anew: {train}, then name it: {CHOSEN_FROM}runs/value,target_cpa,pacing."
+
+
+def click_delays(file: MarketFile) -> NDArray[np.int64]:
+    """(n_lines,) hours after which an account is shown clicks (search) or impressions of each line."""
+    delay = Sight(file.visibility).delay
+    search = CHANNEL_OF_LINE == int(Channel.SEARCH)
+    shown = np.where(search, delay["click"][CHANNEL_OF_LINE], delay["impression"][CHANNEL_OF_LINE])
+    return shown.astype(np.int64)
+
+
 class TrainedLines(NamedTuple):
     """What a checkpoint holds: whose it is, and what it learnt, sorted by name; it can be hashed.
 
@@ -75,6 +159,7 @@ class TrainedLines(NamedTuple):
         worth_usd: of a click or of 1000 impressions of each line.
         network: path of what the controller corrects by; empty for the others.
         digest: of what the network corrects, see `belonging`.
+        picked: of the market, see `ExpertsPolicy`; 0 where it was not measured.
     """
 
     agent: str
@@ -84,6 +169,7 @@ class TrainedLines(NamedTuple):
     worth_usd: tuple[tuple[str, float], ...] = ()
     network: str = ""
     digest: str = ""
+    picked: float = 0.0
 
     def policy(self, tuned: Tuned) -> Policy:
         """The policy, on the tuned values of its market."""
@@ -113,7 +199,7 @@ def trained_lines(name_or_path: str, file: MarketFile, *, others: Iterable[str] 
 
     Args, errors: as `make_policy`.
     """
-    if name_or_path in POLICIES and name_or_path not in AGENTS:
+    if (name_or_path in POLICIES and name_or_path not in AGENTS) or _is_choice(name_or_path):
         return None
     if Path(name_or_path).suffix == SAVED_MODEL and Path(name_or_path).is_file():
         return None
@@ -134,7 +220,8 @@ def trained_lines(name_or_path: str, file: MarketFile, *, others: Iterable[str] 
     )
     network = str(path.with_suffix(NETWORK)) if found["agent"] == "controller" else ""
     digest = belonging(found) if network else ""
-    return TrainedLines(found["agent"], factors, landing, settings, worth_usd, network, digest)
+    picked = float(found.get("picked", 0.0))
+    return TrainedLines(found["agent"], factors, landing, settings, worth_usd, network, digest, picked)
 
 
 def belonging(found: Mapping[str, Any]) -> str:
@@ -154,6 +241,8 @@ def policy_label(name_or_path: str, reserved: Iterable[str] = POLICIES) -> str:
     >>> policy_label("runs/pacing")
     'runs/pacing'
     """
+    if _is_choice(name_or_path):
+        return name_or_path
     path = Path(name_or_path)
     short = path.parent.name if path.name == CHECKPOINT and path.parent.name else path.stem
     return name_or_path if short in reserved else short
@@ -250,6 +339,8 @@ def read_checkpoint(path: Path, file: MarketFile) -> dict[str, Any]:
             f"must be trained on {file.name} {file.sha256[:12]}",
             "Train it on this market, or name the market it knows.",
         )
+    if "picked" in data:
+        _checked(path, "settings", {"picked": data["picked"]}, ("picked",), 0, _HIGHEST_PICKED, float)
     lines = [line.name for line in LINES]
     return data | {
         "line_multiplier": _checked_multiplier(path, data["line_multiplier"]),

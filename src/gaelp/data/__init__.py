@@ -1,0 +1,1 @@
+"""What companies have recorded, read into journeys and figures: exports of GA4."""

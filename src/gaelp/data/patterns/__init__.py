@@ -1,0 +1,1 @@
+"""Patterns: journeys that ended, as vectors of named features, and those that look most like a given one."""

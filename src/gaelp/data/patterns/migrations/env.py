@@ -1,0 +1,15 @@
+"""Called by Alembic with a connection that holds the write lock; the caller commits."""
+
+from alembic import context
+
+from gaelp.data.patterns.schema import metadata
+
+VERSION_TABLE = "alembic_version_patterns"  # journeys and predictions, in the same database, count their own
+
+if __name__ == "env_py":  # Alembic's name for it; whoever else imports it only looks
+    context.configure(
+        connection=context.config.attributes["connection"],
+        target_metadata=metadata,
+        version_table=VERSION_TABLE,
+    )
+    context.run_migrations()

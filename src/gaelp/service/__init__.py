@@ -1,0 +1,1 @@
+"""The HTTP service: it reads and relays, never decides."""

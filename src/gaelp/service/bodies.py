@@ -1,0 +1,211 @@
+"""What requests hold and answers hold; OpenAPI is made from these."""
+
+import datetime as dt
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+)
+
+from gaelp.prediction.retrain_config import Target
+from gaelp.prediction.runs import Status, Trigger
+from gaelp.service.example_reply import REPLY
+
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Number = Annotated[StrictFloat, Field(ge=-1e30, le=1e30, allow_inf_nan=False)]
+Whole = Annotated[StrictInt, Field(ge=-(2**53), le=2**53)]
+Word = Annotated[StrictStr, Field(max_length=1000, pattern=r"^[^\x00]*$")]
+Features = Annotated[
+    dict[Text, Whole | Number | Word | None],
+    Field(
+        max_length=1000,
+        description="The columns of the model, all of them and no others; null where one is empty.",
+    ),
+]
+Moment = Annotated[
+    AwareDatetime,
+    Field(ge=dt.datetime(1970, 1, 2, tzinfo=dt.UTC), lt=dt.datetime(2200, 1, 1, tzinfo=dt.UTC)),
+]
+Day = Annotated[
+    dt.date,
+    BeforeValidator(lambda told: told if isinstance(told, str) and _DAY.fullmatch(told) else repr(told)),
+    Field(ge=dt.date(1970, 1, 2), lt=dt.date(2200, 1, 1)),
+]
+Count = Annotated[StrictInt, Field(le=10**9)]
+
+ROW = {"video_id": "clip-17", "features": {"hour": 20, "placement": "feed", "watched_share": 0.61}}
+PREDICTION = {
+    "prediction_id": "0b7f6f0e0c4c4f7f9d3c1de2f5a1b2c3",
+    "predicted": 0.0213,
+    "model_version": "v000004",
+    "target": "ctr",
+}
+OUTCOME = {
+    "prediction_id": "0b7f6f0e0c4c4f7f9d3c1de2f5a1b2c3",
+    "day": "2026-11-21",
+    "trials": 1400,
+    "events": 31,
+}
+PURCHASE = {
+    "at": "2026-11-22T01:12:09Z",
+    "clicked_at": "2026-11-21T22:40:51Z",
+    "prediction_id": "0b7f6f0e0c4c4f7f9d3c1de2f5a1b2c3",
+    "person": "customer-81",
+    "value_micros": 49_990_000,
+    "currency": "USD",
+}
+
+
+def _with_example(*examples: Any, extra: Literal["forbid", "allow"] = "forbid") -> ConfigDict:
+    return ConfigDict(extra=extra, frozen=True, json_schema_extra={"examples": list(examples)})
+
+
+class PredictRequest(BaseModel):
+    """One creative, shown once."""
+
+    model_config = _with_example(ROW)
+    video_id: Text = Field(description="The creative.")
+    features: Features
+
+
+class Prediction(BaseModel):
+    """What was predicted; it is recorded under its id, and what comes of it is told by that id."""
+
+    model_config = _with_example(PREDICTION)
+    prediction_id: str
+    predicted: float = Field(ge=0, le=1, description="The chance of a click, or of a conversion.")
+    model_version: str = Field(description="The champion at that moment.")
+    target: Target
+
+
+class BatchRequest(BaseModel):
+    """Many creatives; all are predicted by one version, or none is."""
+
+    model_config = _with_example({"rows": [ROW]})
+    rows: list[PredictRequest] = Field(min_length=1)
+
+
+class BatchPrediction(BaseModel):
+    """As many predictions as rows were sent, in their order."""
+
+    model_config = _with_example({"predictions": [PREDICTION]})
+    predictions: list[Prediction]
+
+
+class CheckRequest(BaseModel):
+    """Why to look at the model."""
+
+    model_config = _with_example({"trigger": "daily", "force": False})
+    trigger: Trigger = Field(default="manual", description="Who calls for it; recorded.")
+    force: StrictBool = Field(
+        default=False, description="Train a challenger even where nothing calls for it."
+    )
+
+
+class CheckReply(BaseModel):
+    """What came of a look at the model: `prediction.retraining.RetrainReply`."""
+
+    model_config = _with_example(REPLY, extra="allow")
+    status: Status
+    reasons: list[dict[str, Any]] = Field(description="`prediction.triggers.Reason`, for machines.")
+    figures: dict[str, Any] = Field(description="That it is based on, each beside its noise floor.")
+    improvement: dict[str, Any] | None = Field(
+        description="r2, mae, logloss, normalised_entropy: {before, after, delta}; null: nothing compared."
+    )
+    champion: str | None = Field(description="Version that serves now.")
+    challenger: str | None = Field(description="Version that was trained or judged.")
+    trigger: str
+    run_id: str
+    started: dt.datetime
+    wall_s: float
+    message: str = Field(description="In one sentence.")
+
+
+class Stats(BaseModel):
+    """How right predictions were, how much there is to learn from, what ran: `Retrainer.stats`."""
+
+    model_config = ConfigDict(extra="allow")
+    as_of: dt.datetime = Field(description="The moment these figures are of.")
+    source: str = Field(description="Where they are from.")
+
+
+class ModelInfo(BaseModel):
+    """The models that have a name, with their manifests: `Retrainer.model_info`; null where there is none."""
+
+    model_config = ConfigDict(extra="allow")
+    champion: dict[str, Any] | None
+    challenger: dict[str, Any] | None
+    previous: dict[str, Any] | None
+
+
+class PurchaseEvent(BaseModel):
+    """A purchase. Its id is the header `webhook-id`."""
+
+    model_config = _with_example(PURCHASE)
+    at: Moment = Field(description="When it happened; not to come.")
+    clicked_at: Moment | None = Field(
+        default=None, description="The click it is credited to; null: not known."
+    )
+    prediction_id: Text | None = Field(default=None, description="Served at that click; null: not known.")
+    person: Text | None = Field(
+        default=None,
+        description="Any id of the journey database: the purchase enters that journey; null: none.",
+    )
+    value_micros: StrictInt = Field(
+        default=0, ge=0, le=2**53, description="Millionths of the unit of `currency`."
+    )
+    currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] = Field(default="USD", description="ISO 4217.")
+
+
+class Outcome(BaseModel):
+    """What came of a prediction on one day; told again, the newest telling counts."""
+
+    model_config = _with_example(OUTCOME)
+    prediction_id: Text = Field(description="As it was served.")
+    day: Day = Field(description="UTC; of conversions, that of the click. It must have begun.")
+    trials: Count = Field(ge=1, description="Impressions; of conversions, clicks.")
+    events: Count = Field(ge=0, description="Clicks, or conversions; at most as many as trials.")
+
+
+class OutcomesRequest(BaseModel):
+    """Outcomes; all are kept, or none is."""
+
+    model_config = _with_example({"outcomes": [OUTCOME]})
+    outcomes: list[Outcome] = Field(min_length=1)
+
+
+class OutcomesReply(BaseModel):
+    """What became of them: `prediction.accuracy.tell_outcomes`."""
+
+    model_config = _with_example({"told": 1, "new": 1, "restated": 0})
+    told: int = Field(ge=0, description="Predictions and days that were told of.")
+    new: int = Field(ge=0, description="Of these, told for the first time.")
+    restated: int = Field(ge=0, description="Of these, in place of an earlier telling.")
+
+
+class EventReply(BaseModel):
+    """The event is recorded; told again, it changes nothing."""
+
+    model_config = _with_example({"queued": True, "reason": "new", "waiting": 12})
+    queued: bool = Field(description="Whether it waits for a look at the model because of this call.")
+    reason: Literal["new", "known"]
+    waiting: int = Field(ge=0, description="Events in the queue.")
+
+
+class Health(BaseModel):
+    """The service answers."""
+
+    model_config = _with_example({"status": "ok", "version": "0.1.0", "model": "v000004"})
+    status: Literal["ok"]
+    version: str
+    model: str | None = Field(description="Version that serves; null: there is none yet.")
