@@ -65,7 +65,7 @@ class RetrainConfig:
     least_samples: int = 50
     least_impressions: int = 100
     alpha: float = 0.05
-    looks: int = 30
+    looks: int = 14
     drift: str = "report"
     psi: float = 0.25
     model: str = "xgboost"

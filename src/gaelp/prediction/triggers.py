@@ -103,9 +103,9 @@ class CompatibleRule:
 class SoundRule:
     """Retrain when the champion is off by more than luck makes it, and by enough to matter.
 
-    Tested at each look: calibration in the large, both ways, on several spans of days (half of the look's
-    alpha); the surplus of logloss over its noise floor (a quarter); the calibration slope, both ways (a
-    quarter). `alpha` is spent evenly over `looks` looks, so by the union bound, which holds for looks at
+    Tested at each look: calibration in the large, both ways, on several spans of days (three quarters of the
+    look's alpha); the surplus of logloss over its noise floor (an eighth); the calibration slope, both ways (an
+    eighth). `alpha` is spent evenly over `looks` looks, so by the union bound, which holds for looks at
     overlapping days, too, a right model is retrained with at most that chance in as many looks (after Lan and
     DeMets, Biometrika 70, 1983; spending even in time is Pocock's, Biometrika 64, 1977). Tails are
     `noise.tail`. Where creatives vary by more than the binomial law, the tests allow for it.
@@ -124,7 +124,7 @@ class SoundRule:
     """
 
     alpha: float = 0.05
-    looks: int = 30
+    looks: int = 14
     spans: tuple[int, ...] = (1, 3, 7)
     least_gap: float = 0.05
     least_slope_gap: float = 0.15
@@ -157,7 +157,7 @@ class SoundRule:
         return RetrainDecision(status=RETRAIN if reasons else KEEP, reasons=reasons, figures=figures)
 
     def _calibration(self, outcomes: Outcomes, today: int) -> Iterator[Reason]:
-        level = self.alpha / self.looks / 2 / len(self.spans)
+        level = self.alpha / self.looks * 3 / 4 / len(self.spans)
         for days in self.spans:
             part = outcomes.last_days(days, today)
             expected = float(part.trials @ part.chance)
@@ -172,7 +172,7 @@ class SoundRule:
                 )
 
     def _shape(self, whole: Outcomes, figures: Mapping[str, Any]) -> Iterator[Reason]:
-        level, spread = self.alpha / self.looks / 4, dispersion(whole)
+        level, spread = self.alpha / self.looks / 8, dispersion(whole)
         loss, slope = figures["logloss"], figures["calibration_slope"]["value"]
         if loss["value"] is not None:
             excess = loss["value"] / loss["floor"] - 1
