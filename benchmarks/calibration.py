@@ -8,7 +8,8 @@ does not hold:
 
 - coverage: of the true levels of all parameters and worlds, .85 to .95 lie in the 90 % intervals;
 - agent: what the agent of the calibrated market earns beyond dual pacing, incrementally, is at least .7 of
-  what the agent of the true market does, and above 0 by the 95 % interval over worlds.
+  what the agent of the true market does, and above 0 by the 95 % interval over worlds. Beside them flies
+  `base`, the `value` of the base market that was never told of these data: what calibration itself brings.
 
 Worlds are drawn from the prior that a calibration starts from (`worlds.calibration.parameters`), by seeds
 that it does not use. A regression means that intervals lie, or that practice in a fitted market is worth
@@ -27,6 +28,7 @@ from typing import Any
 
 import numpy as np
 
+from gaelp.core.plain import as_json
 from gaelp.data.calibration_reading import read_observed
 from gaelp.data.calibration_targets import statistics_of
 from gaelp.evaluation.intervals import paired_interval, ratio_of_sums_interval
@@ -41,7 +43,6 @@ from gaelp.worlds.calibration.simulating import Draws, Setting, batches_of, draw
 from gaelp.worlds.calibration.writing import calibrated, posterior_spread
 from gaelp.worlds.ga4_export import ADS, EVENTS_FOLDER, Ga4Options, export_ga4, status_quo
 from gaelp.worlds.registry import make_policy
-from gaelp.worlds.runs import as_json
 from gaelp.worlds.simulate import compile_market
 from gaelp.worlds.tuned import tuned_for
 
@@ -127,7 +128,7 @@ def run_agent(base: MarketFile, setting: Setting, options: argparse.Namespace, k
     rows = []
     for i, (world, statistics) in enumerate(true_worlds(base, setting, options.worlds, AGENT_SEED, kept)):
         asked = f"{options.prior}-{options.practice}-{options.judged}-{options.judged_people}"
-        path = kept / f"agent-{i:03d}-{asked}.json"
+        path = kept / f"agents-{i:03d}-{asked}.json"
         if not path.is_file():
             began = time.perf_counter()
             row = flown(base, world, learner, statistics, options)
@@ -137,14 +138,16 @@ def run_agent(base: MarketFile, setting: Setting, options: argparse.Namespace, k
     holds = False
     result: dict[str, Any] = {"worlds": len(rows), "people": setting.n_people}
     for measure in ("booked", "expected"):
-        pacing, fitted, true = (
-            np.array([row[measure][name] for row in rows]) for name in ("pacing", "calibrated", "true")
+        pacing, base_profit, fitted, true = (
+            np.array([row[measure][name] for row in rows])
+            for name in ("pacing", "base", "calibrated", "true")
         )
         ahead = paired_interval(fitted, pacing)
         ratio = ratio_of_sums_interval(fitted - pacing, true - pacing)
         result[measure] = {
             "calibrated_less_pacing": ahead.as_dict(),
             "true_less_pacing": paired_interval(true, pacing).as_dict(),
+            "calibrated_less_base": paired_interval(fitted, base_profit).as_dict(),
             "ratio": ratio.as_dict(),
         }
         if measure == "booked":
@@ -156,12 +159,12 @@ def run_agent(base: MarketFile, setting: Setting, options: argparse.Namespace, k
 def flown(
     base: MarketFile, world: World, learner: Learner, statistics: np.ndarray, options: argparse.Namespace
 ) -> dict[str, Any]:
-    """Profit a judged world, USD, of pacing and of the agents of the calibrated and of the true market."""
+    """Profit a judged world, USD: pacing and the agents of the base, the calibrated and the true market."""
     posterior = learner.posterior(statistics)
     fitted = calibrated(base, posterior.mean, base.ltv_usd)
     fitted = replace(fitted, spread=posterior_spread(base, posterior.draws))
     tuned = tuned_for(base)
-    policies = {"pacing": make_policy("pacing", base)}
+    policies = {"pacing": make_policy("pacing", base), "base": make_policy("value", base)}
     with tempfile.TemporaryDirectory() as name:
         for who, file in (("calibrated", fitted), ("true", replace(world.file, spread={}))):
             place = Path(name) / f"{who}.json"

@@ -22,9 +22,9 @@ from pathlib import Path
 
 import numpy as np
 
+from gaelp.core.plain import as_json
 from gaelp.evaluation.intervals import paired_interval, ratio_of_sums_interval
 from gaelp.evaluation.leaderboard import REFERENCES
-from gaelp.worlds.runs import as_json
 
 KEPT = Path(__file__).parents[1] / "docs" / "acceptance" / "sealed_worlds.json"
 NEEDED = (

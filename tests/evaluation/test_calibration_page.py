@@ -1,5 +1,6 @@
 """The page of a calibration says what was found, what was not, and nothing else."""
 
+import re
 from typing import Any
 
 from gaelp.evaluation.calibration_page import render, sentences
@@ -50,6 +51,14 @@ def test_sentences_name_what_the_data_do_not_tell() -> None:
     assert "visits_email" in " ".join(sentences(found(beyond_prior=["visits_email"])))
 
 
+def test_rows_of_the_ad_report_that_were_left_out_are_told_where_there_are_some() -> None:
+    told = "1,203 rows of the ad report are of days outside of the data, and left out."
+    assert sentences(found(ad_rows_outside=1203))[1] == told
+    assert told in render({}, found(ad_rows_outside=1203))
+    for none in (found(), found(ad_rows_outside=0)):
+        assert "ad report" not in render({}, none)
+
+
 def test_the_page_shows_every_parameter_and_figure_and_marks_misfits() -> None:
     page = render({"title": "Calibration of a market"}, found())
     for text in ("search price", "lag days", "not told", "visits search", "misfit", "0.530"):
@@ -59,3 +68,9 @@ def test_the_page_shows_every_parameter_and_figure_and_marks_misfits() -> None:
 
 def test_without_known_people_the_page_says_so() -> None:
     assert "too few people allow tracking" in render({}, found(journeys=None))
+
+
+def test_no_two_parts_of_the_page_have_one_id_so_that_its_charts_find_their_data() -> None:
+    page = render({}, found())
+    ids = re.findall(r'<[a-z]+ [^>]*\bid="([^"]+)"', page)
+    assert {"chart-data", "chart-1", "figures"} <= set(ids) and len(set(ids)) == len(ids)

@@ -379,7 +379,7 @@ def test_every_answer_is_whole(name: str, file: MarketFile, sums: dict[str, Any]
             assert "nan" not in row.written(column).lower()
     assert "None" not in " ".join([*said.found, *said.differs])
     page = render({"title": "A page"}, {name: said}, {name: "pacing on 2 worlds"})
-    figures = json.loads(re.search(r'id="figures">(.*?)</script>', page, re.DOTALL)[1])  # type: ignore[index]
+    figures = json.loads(re.search(r'id="chart-data">(.*?)</script>', page, re.DOTALL)[1])  # type: ignore[index]
     assert list(figures) == ["chart-1"] and figures["chart-1"]["data"]
     for sentence in ("What differs from the paper", "pacing on 2 worlds", said.paper.split(",")[0]):
         assert sentence in page

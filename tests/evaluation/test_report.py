@@ -37,7 +37,7 @@ class Outline(HTMLParser):
 
 
 def figures(page):
-    return json.loads(re.search(r'id="figures">(.*?)</script>', page).group(1))
+    return json.loads(re.search(r'id="chart-data">(.*?)</script>', page).group(1))
 
 
 @pytest.fixture
@@ -165,7 +165,7 @@ def test_undefined_numbers_become_gaps_and_never_nan(report_data):
     report_data["targets"][0] |= {"simulated": float("nan"), "ok": False}
     report_data["funnel"]["people"][3] = None
     page = report.render(report_data)
-    text = re.search(r'id="figures">(.*?)</script>', page).group(1)
+    text = re.search(r'id="chart-data">(.*?)</script>', page).group(1)
     json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in the figures"))
     words = Outline(page).text
     assert "nan" not in re.findall(r"\b\w+\b", " ".join(words.values()).lower())

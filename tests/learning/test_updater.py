@@ -103,6 +103,29 @@ def test_a_purchase_in_a_later_episode_of_a_stream_counts_for_the_visit_before(t
     assert +counts[0] == +counts[1]
 
 
+def test_rows_of_the_ad_report_of_other_days_are_left_out_and_counted(
+    tmp_path: Path, episodes: list[Path]
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(episodes[0], other)
+    with (other / "ads.csv").open("a") as file:
+        for day in ("2025-02-28", "2025-03-09"):  # the tables hold the first eight days of March
+            file.write(f"{day},0,social,social_new_mobile,700,70,5000000,\n")
+        file.write("2025-03-08,0,social,social_new_mobile,10,1,1000000,\n")
+    updater = Updater(tmp_path / "u", SHORT)
+    update = updater.episode(other, NOW, stream="shop")
+    models = updater.models()
+    assert models is not None and update.ad_rows_outside == update.as_dict()["ad_rows_outside"] == 2
+    line = ("social_new_mobile",)
+    assert table(models.counts, "impressions")[line] == 1010
+    assert table(models.counts, "cost_micros")[line] == 101_000_000
+    # an episode of the same stream brings the ninth day; what it tells of that day counts then
+    later = write_episode(tmp_path / "later", seed=7, rates=ALIKE, first_day=8)
+    assert updater.episode(later, NOW, stream="shop").ad_rows_outside == 1
+    after = updater.models()
+    assert after is not None and table(after.counts, "impressions")[line] == 2010
+
+
 def test_new_segments_reach_the_updater_the_agent_and_who_asked(tmp_path: Path) -> None:
     heard: list[Models] = []
     config = UpdaterConfig(horizon_days=3.0, discover_every=2)

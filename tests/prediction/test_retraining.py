@@ -8,10 +8,14 @@ import pytest
 import sqlalchemy as sa
 
 from gaelp.core.errors import BadInput, UnknownName
+from gaelp.prediction.accuracy import DAY_US
 from gaelp.prediction.cells import table_of
+from gaelp.prediction.challenger import train_challenger
 from gaelp.prediction.lock import alone_in
+from gaelp.prediction.look import days_of
 from gaelp.prediction.model import load
 from gaelp.prediction.predictor import Predictor
+from gaelp.prediction.registry import Move
 from gaelp.prediction.retrain_config import RetrainConfig
 from gaelp.prediction.retraining import STATUSES, PurchaseSignal, Retrainer
 from gaelp.prediction.schema import prediction_records, retraining_runs
@@ -87,6 +91,48 @@ def test_from_first_model_to_a_better_one_and_back(url, tmp_path):
         assert statuses == ["rolled_back", "retrained", "no_retrain_needed", "retrained", "insufficient_data"]
         assert set(statuses) <= set(STATUSES)
         json.dumps([back.as_dict(), retrainer.stats(morning(41)), retrainer.model_info()], allow_nan=False)
+
+
+def trained_ahead(*args, **more):
+    """A challenger of a clock that was 40 days ahead."""
+    model = train_challenger(*args, **more)
+    model.manifest["trained_until"] += 40
+    return model
+
+
+def dated_ahead(retrainer, days):
+    """As if the moves so far had been made by a clock so many days ahead."""
+    path = retrainer.registry.folder / "aliases.json"
+    told = json.loads(path.read_text())
+    for move in told["moves"]:
+        move["at"] = (dt.datetime.fromisoformat(move["at"]) + dt.timedelta(days=days)).isoformat()
+    path.write_text(json.dumps(told))
+
+
+def test_a_champion_promoted_by_a_clock_ahead_is_judged_by_what_came_since(sqlite, tmp_path, monkeypatch):
+    with loop(sqlite, tmp_path) as retrainer:
+        with monkeypatch.context() as patched:
+            patched.setattr("gaelp.prediction.look.train_challenger", trained_ahead)
+            with_champion(retrainer)
+        dated_ahead(retrainer, 40)
+        fill(retrainer.tracker, range(20, 27), **served_by_champion(retrainer))
+        assert look(retrainer, 27).status == "no_retrain_needed"
+        # the number's effect turns: the guard sees it, and days that the champion has not learnt from judge
+        fill(retrainer.tracker, range(27, 37), **served_by_champion(retrainer), turn=-1.0)
+        turned = look(retrainer, 37)
+        assert (turned.status, turned.champion) == ("retrained", "v000002"), turned.message
+        # dated by the clock put right again, the newer champion is judged by its own days
+        fill(retrainer.tracker, range(37, 40), **served_by_champion(retrainer), turn=-1.0)
+        assert look(retrainer, 40).figures["accuracy"]["rows"] == 3 * 60
+
+
+def test_a_move_dated_ahead_counts_as_made_with_the_one_before_it():
+    def move(day):
+        at = dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(days=day)
+        return Move(action="reject", aliases={}, who="test", why="test", at=at.isoformat())
+
+    now_us = 10 * DAY_US
+    assert days_of([move(day) for day in (90, 3, 50, 51, 7, 10, 11)], now_us) == [0, 3, 3, 3, 7, 10, 10]
 
 
 def test_a_challenger_learns_only_from_days_before_those_that_judge_it(sqlite, tmp_path):

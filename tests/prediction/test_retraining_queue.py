@@ -14,6 +14,7 @@ from gaelp.core.errors import BadInput
 from gaelp.prediction.lock import Locked, alone_in
 from gaelp.prediction.retrain_config import RetrainConfig
 from gaelp.prediction.retraining import PurchaseSignal, Retrainer
+from gaelp.prediction.signals import CLOCK_SKEW_S
 
 from ..journeys.conftest import Postgres
 from .retrainers import LAX, NOW, buy
@@ -132,6 +133,15 @@ def test_purchases_of_a_run_that_died_wait_again(retrainer):
 def test_a_purchase_that_cannot_be_is_refused(tmp_path, wrong):
     with Retrainer(tmp_path / "x.db", tmp_path / "models") as retrainer, pytest.raises(BadInput):
         retrainer.process_purchase_signal(signal(0, **wrong), now=NOW)
+
+
+def test_the_clock_of_who_tells_a_purchase_may_be_a_little_ahead(tmp_path):
+    with Retrainer(tmp_path / "x.db", tmp_path / "models") as retrainer:
+        near = NOW + dt.timedelta(seconds=CLOCK_SKEW_S)
+        told = retrainer.process_purchase_signal(signal(0, at=near, clicked_at=near), now=NOW)
+        assert (told.queued, told.waiting) == (True, 1)
+        with pytest.raises(BadInput, match=f"at most {CLOCK_SKEW_S} s ahead"):
+            retrainer.process_purchase_signal(signal(1, at=near + dt.timedelta(microseconds=1)), now=NOW)
 
 
 def test_runs_are_due_by_the_day_and_by_the_hour(tmp_path):

@@ -74,7 +74,7 @@ def out() -> "Console":
 
 def print_json(data: Mapping[str, Any]) -> None:
     """Print one JSON object on standard output."""
-    from gaelp.worlds.runs import as_json
+    from gaelp.core.plain import as_json
 
     print(as_json(data), flush=True)
 

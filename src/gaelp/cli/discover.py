@@ -1,12 +1,11 @@
 """`gaelp discover`: segments, journeys, rhythm, lags and patterns of a property's own data."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from gaelp.cli.console import JsonOption, SeedOption, bars, out, print_json, say, show
+from gaelp.cli.console import JsonOption, bars, out, print_json, say, show
 from gaelp.cli.journey_store import DatabaseOption, NowOption, moment_named
 
 
@@ -46,7 +45,7 @@ def discover_command(
         bool, typer.Option("--keep-patterns", help="Of a database: bring its pattern store up to date.")
     ] = False,
     now: NowOption = None,
-    seed: SeedOption = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Names the draws: samples, groups, resamples.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Find out from GA4 who visits, how they come to buy, when, and after how long.
@@ -57,11 +56,11 @@ def discover_command(
     from gaelp.data.discovery.discovering import discover
     from gaelp.data.ga4.purchases import PURCHASES, Rules
     from gaelp.data.places import check_places
-    from gaelp.journeys.database import DEFAULT_URL
+    from gaelp.journeys.database import address_of
 
     check_places({"out": file, "report": report})
     if ga4 is None:
-        database = database or os.environ.get("DATABASE_URL") or DEFAULT_URL
+        database = address_of(database)
     if keep_patterns and database is None:
         remedy = "Give --database, or leave it out."
         raise BadInput("keep-patterns", True, "needs a database that stays", remedy)

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gaelp.cli.console import JsonOption, SeedOption, out, print_json, say, show
+from gaelp.cli.console import JsonOption, out, print_json, say, show
 from gaelp.cli.journey_store import NowOption, moment_named
 
 
@@ -30,7 +30,7 @@ def update_command(
     discover_every: Annotated[int, typer.Option(help="Episodes between two discoveries of segments.")] = 10,
     window: Annotated[int, typer.Option(help="Newest episodes that the models are made of.")] = 30,
     horizon_days: Annotated[float, typer.Option(help="Within which a purchase counts for a visit.")] = 14.0,
-    seed: SeedOption = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Names the draws of discovery.")] = 0,
     history: Annotated[bool, typer.Option("--history", help="Tell each move of the versions.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -77,6 +77,8 @@ def _said(path: str, update: Any) -> str:
     parts = [f"{path}: {update.status}"]
     if update.status == "learned":
         parts.append(f"{update.visits:,} visits, now {update.version}")
+    if update.ad_rows_outside:
+        parts.append(f"{update.ad_rows_outside:,} rows of ads are of days without events, and left out")
     if update.rolled_back is not None:
         back = update.rolled_back
         parts.append(f"went back to {back['to']} first ({back['code']}, {show(back['value'], '%')})")

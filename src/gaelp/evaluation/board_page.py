@@ -7,13 +7,13 @@ from html import escape
 from typing import Any
 
 from gaelp.core.files import write_text_atomic
+from gaelp.core.plain import plain
 from gaelp.evaluation import board_charts as drawn
 from gaelp.evaluation import report_tables as tables
 from gaelp.evaluation.report import assembled
 from gaelp.evaluation.report_page import NoData, Page, or_no_data, reading, source
 from gaelp.prediction.board import CTR, CVR
 from gaelp.prediction.board_figures import CANNOT, MET, MISSED, NO_DATA
-from gaelp.worlds.runs import plain
 
 Found = Mapping[str, Any]
 
@@ -65,8 +65,8 @@ def show(name: str, value: float | None) -> str:
     if value is None:
         return "n/a"
     if name == "mae":
-        return f"{value:.4f}"
-    return f"{100 * value:.1f} %" if name == "roas_accuracy" else f"{value:.2f}"
+        return f"{value:z.4f}"
+    return f"{100 * value:.1f} %" if name == "roas_accuracy" else f"{value:z.2f}"
 
 
 def told(figure: Mapping[str, Any]) -> str:
@@ -292,8 +292,9 @@ def _reliability_said(told: Found) -> str:
         return "The retraining loop ended no run in these days."
     success, seconds = told["success"], told["training_s"]["mean"]
     trained = f"; training took {_seconds(seconds)} on average" if seconds is not None else ""
+    runs = "1 run" if told["runs"] == 1 else f"{told['runs']} runs"
     return (
-        f"{told['runs']} runs, {told['errors']} with an error: {_share(success['value'])} ended well"
+        f"{runs}, {told['errors']} with an error: {_share(success['value'])} ended well"
         f" ({_share(success['low'])} to {_share(success['high'])}){trained}."
     )
 

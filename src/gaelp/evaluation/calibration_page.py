@@ -6,11 +6,11 @@ from html import escape
 from typing import Any
 
 from gaelp.core.files import write_text_atomic
+from gaelp.core.plain import plain
 from gaelp.evaluation import report_charts as charts
 from gaelp.evaluation import report_tables as tables
 from gaelp.evaluation.report import assembled
 from gaelp.evaluation.report_page import Page, reading, source
-from gaelp.worlds.runs import plain
 
 Found = Mapping[str, Any]
 
@@ -29,6 +29,8 @@ def sentences(found: Found) -> list[str]:
         f"{len(found['misfits'])} of {n_statistics} figures lie outside of what nineteen in twenty worlds of "
         f"the calibrated market show; {0.05 * n_statistics:.1f} would by luck.",
     ]
+    if outside := found.get("ad_rows_outside"):
+        said.insert(1, f"{outside:,} rows of the ad report are of days outside of the data, and left out.")
     if found["unidentified"]:
         names = ", ".join(found["unidentified"])
         said.append(f"The data do not tell, and the base file's prior stands for: {names}.")

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaelp.core.errors import BadInput, MismatchError
-from gaelp.worlds.runs import as_json, plain, read_json, write_json
+from gaelp.core.plain import as_json, plain
+from gaelp.worlds.runs import read_json, write_json
 
 Sums = dict[str, dict[str, NDArray[np.float64]]]
 """{policy: {measure: (n_worlds,)}}"""

@@ -19,7 +19,7 @@ from gaelp.control.controls import ProposedControls, propose
 from gaelp.control.pacing import DualPacer, PacingSettings
 from gaelp.core.errors import BadInput
 from gaelp.core.units import MICROS_PER_USD
-from gaelp.core.words import EMAIL_LINE, LINES, N_LINES, SOCIAL_LINE, Audience, Stage
+from gaelp.core.words import EMAIL_LINE, LINES, N_LINES, SOCIAL_LINE, Audience
 from gaelp.evaluation.draws import keep_within
 from gaelp.evaluation.judge import WORLDS_A_GROUP
 from gaelp.evaluation.lift import noise_draws, price
@@ -27,11 +27,12 @@ from gaelp.evaluation.moments import moments_of
 from gaelp.evaluation.worth import Valuer
 from gaelp.market.file import MarketFile, load
 from gaelp.market.market import Market
-from gaelp.market.state import SPEND, Rivals
+from gaelp.market.state import SPEND
 from gaelp.observation.view import View
 from gaelp.platforms.simulated import SimulatedPlatform
 from gaelp.worlds.flight import (
     Flight,
+    Recorder,
     Tick,
     fly,
     make_brief,
@@ -409,7 +410,7 @@ class Informed:
             )
         if days < 1:
             raise BadInput("days", days, "must be at least 1", "Fly at least one day.")
-        n_worlds, hours, start = market.n_worlds, days * 24, market.hour
+        n_worlds, hours = market.n_worlds, days * 24
         budget = panel_budget(market, daily_budget_usd)
         start_of_week = int(market.rules["start_hour_of_week"][0])
         forecast = np.ones((n_worlds, 168)) if traffic is None else traffic
@@ -418,49 +419,18 @@ class Informed:
         platform = SimulatedPlatform(market)
         reports = platform.open(hours=hours)
         account = open_account(platform, brief, seat=0, days=days)
-        before = market.books.report[:, 0].copy()
         moments, noise = moments_of(market.rules), noise_draws()
         self.predicted_usd, self.multiplier = np.zeros(n_worlds), np.zeros((n_worlds, hours))
-        prices, ads = market.books.prices.copy(), market.books.ads.copy()
-        rival_bid = np.zeros((n_worlds, days, market.n_rivals))
-        for h in range(hours):
+        recorder = Recorder(market, days)
+        for h in recorder.hours(tick):
             account.submit(
                 desk.decide(
                     (start_of_week + market.hour) % 168, market.books.report[:, 0, :, SPEND].sum(axis=1)
                 )
             )
-            if h % 24 == 0:
-                rivals = market.rivals
-                rival_bid[:, h // 24] = rivals.multiplier[:, :, :EMAIL_LINE].mean(axis=2) * rivals.pace
             self.multiplier[:, h] = desk.multiplier
             platform.advance(self._bids(market, platform, desk.multiplier, moments, noise))
-            tick(n_worlds)
-        stage = market.pop.people["stage"]
-        return Flight(
-            market=market,
-            seat=0,
-            start=start,
-            hours=hours,
-            daily_budget_usd=budget,
-            spend_micros=reports.spend_micros,
-            approved=[],
-            bid=np.zeros((n_worlds, 0, N_LINES)),
-            report=market.books.report[:, 0] - before,
-            prices=market.books.prices - prices,
-            prices_before=prices,
-            ads=market.books.ads - ads,
-            rival_bid=rival_bid,
-            replay_bid=np.zeros((0, n_worlds)),
-            replay_active=np.zeros((0, n_worlds, market.n_rivals), np.uint8),
-            opportunities=reports.eligible.sum(axis=2),
-            impressions=reports.impressions,
-            clicks=reports.clicks,
-            arrivals=reports.arrivals,
-            stages=np.array([np.bincount(stage[w], minlength=len(Stage)) for w in range(n_worlds)]),
-            rivals_after=Rivals._make(array.copy() for array in market.rivals),
-            denials=account.denials,
-            denied=account.denied,
-        )
+        return recorder.flight(account, reports)
 
     def _bids(
         self,

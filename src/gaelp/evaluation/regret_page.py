@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gaelp.core.files import write_text_atomic
+from gaelp.core.plain import plain
 from gaelp.evaluation import report_charts as charts
 from gaelp.evaluation import report_tables as tables
 from gaelp.evaluation.heat_map import heat_map
@@ -19,7 +20,6 @@ from gaelp.evaluation.levers import Lever
 from gaelp.evaluation.regret import Case, RegretMap
 from gaelp.evaluation.report import assembled
 from gaelp.evaluation.report_page import Page, reading, source
-from gaelp.worlds.runs import plain
 
 _SHOWN = 16
 """Levers in the chart and in the terminal's table; the page's table has all."""

@@ -31,10 +31,11 @@ from typing import Any
 
 from gaelp.core.files import write_text_atomic
 from gaelp.core.names import require_known
+from gaelp.core.plain import plain
 from gaelp.evaluation.report_page import Page, or_no_data
 from gaelp.evaluation.report_sections import SECTIONS
 from gaelp.market.file import MarketFile
-from gaelp.worlds.runs import git_commit, plain
+from gaelp.worlds.runs import git_commit
 
 REPORT = "report.html"
 """Its name in a run's folder."""

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gaelp.core.files import write_text_atomic
+from gaelp.core.plain import plain
 from gaelp.core.words import LINES
 from gaelp.evaluation import report_charts as charts
 from gaelp.evaluation import report_tables as tables
@@ -20,7 +21,6 @@ from gaelp.evaluation.leaderboard import format_interval, format_value
 from gaelp.evaluation.report import assembled
 from gaelp.evaluation.report_page import Page, reading, source
 from gaelp.evaluation.understanding import Understanding
-from gaelp.worlds.runs import plain
 
 _USD, _SHARE, _RATE = "incremental_profit_usd", "spend_share", "roas"
 _ONE_PART = ("without landing pages", "without line factors", "default step and aim")

@@ -253,8 +253,13 @@ class Database:
 _PG_TYPES = {"bigint": "int8", "integer": "int4", "smallint": "int2", "float": "float8"}
 
 
+def address_of(given: str | Path | None) -> str:
+    """The address of a database: what is given, else the environment's `DATABASE_URL`, else `DEFAULT_URL`."""
+    return str(given or os.environ.get("DATABASE_URL") or DEFAULT_URL)
+
+
 def _read_url(given: str | Path | None) -> sa.URL:
-    text = str(given or os.environ.get("DATABASE_URL") or DEFAULT_URL)
+    text = address_of(given)
     if "://" not in text:
         text = f"sqlite:///{text}"
     allowed = "must be sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME"

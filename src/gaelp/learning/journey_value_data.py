@@ -20,11 +20,12 @@ from gaelp.agents.policy import Brief, Policy
 from gaelp.control.controls import ProposedControls
 from gaelp.core.errors import BadInput
 from gaelp.core.units import MICROS_PER_USD
-from gaelp.core.words import CHANNEL_OF_LINE, EMAIL_LINE, N_CREATIVES, N_LINES, SOCIAL_LINE, TouchKind
+from gaelp.core.words import CHANNEL_OF_LINE, EMAIL_LINE, N_CREATIVES, N_LINES
 from gaelp.evaluation.draws import keep_within
 from gaelp.evaluation.worth import Valuer
+from gaelp.learning.journey_touches import BY_CLICK, told_by_person, touch_costs, unit_costs
 from gaelp.market.market import Market, World
-from gaelp.market.state import CLICKS, IMPRESSIONS, SPEND
+from gaelp.market.state import SPEND
 from gaelp.observation.journey import account_features, journey_features
 from gaelp.observation.journey_inputs import SeenEvents, account_hours, seen_by_person
 from gaelp.observation.view import View
@@ -116,7 +117,7 @@ def journey_rows_of(
         raise BadInput("every_hours", (every_hours, days), "must be 1 to 24, and days at least 1", remedy)
     market = make_market(list(worlds), n_people, event_rows=event_rows(n_people, warm_up_days + days))
     traffic = warm_up(market, warm_up_days, tick=tick)
-    began, price = market.hour, _touch_costs(market)
+    began, price = market.hour, unit_costs(market)
     watched = Watched(make_policy())
     looks: list[dict[str, NDArray[Any]]] = []
     valuer: list[Valuer] = []
@@ -183,17 +184,9 @@ def _look(market: Market, valuer: Valuer, priced: bool) -> dict[str, NDArray[Any
     }
 
 
-def _touch_costs(market: Market) -> Floats:
-    """(n_worlds, n_lines) mean USD of an impression, on search of a click, until now: as the account paid."""
-    report = market.books.report[:, 0]
-    units = np.where(np.arange(N_LINES) < SOCIAL_LINE, report[..., CLICKS], report[..., IMPRESSIONS])
-    cost: Floats = report[..., SPEND] / MICROS_PER_USD / np.maximum(units, 1)
-    return cost
-
-
 def _account(market: Market, flight: Flight, watched: Watched, traffic: Floats) -> Floats:
     sight = Sight(market.worlds[0].file.visibility)
-    event = np.where(np.arange(N_LINES) < SOCIAL_LINE, "click", "impression")
+    event = np.where(BY_CLICK, "click", "impression")
     delay = np.array([sight.delay[e][c] for e, c in zip(event, CHANNEL_OF_LINE, strict=True)])
     gone = []
     for h in range(flight.hours):
@@ -311,36 +304,17 @@ def _observed(
             name: event[name].astype(np.int64) for name in ("hour", "kind", "channel", "line", "device")
         }
         columns |= {"person": known.person + n_people, "shown": known.shown, "login": event["login"] > 0}
-        columns["cost_usd"] = _cost(event, price[w])
+        columns["cost_usd"] = touch_costs(event["line"], event["kind"], price[w])
         for name, column in columns.items():
             cells.setdefault(name, []).append(column)
         n_people += known.n_people
     joined = {name: np.concatenate(parts) for name, parts in cells.items()}
-    events: SeenEvents = seen_by_person(n_people=n_people, told=_told(market), **joined)
+    events: SeenEvents = seen_by_person(n_people=n_people, told=told_by_person(market), **joined)
     features = journey_features(events, account, began, who, noted["world"], noted["hour"].astype(float))
     order = np.lexsort((noted["hour"], who, noted["world"]))
     own = ("line", "world", "hour", "worth_usd", "guess", "paid")
     columns = {name: noted[name][order] for name in own}
     return JourneyRows(features=features[order], sequence=who[order], spend_usd=spend, **columns)
-
-
-def _told(market: Market) -> NDArray[np.bool_]:
-    told = np.zeros((market.n_worlds, 8, len(TouchKind)), np.bool_)
-    events = {kind: kind.name.lower() for kind in TouchKind if kind is not TouchKind.SEARCH}
-    events[TouchKind.EMAIL_OPEN] = "impression"
-    for w, world in enumerate(market.worlds):
-        sight = Sight(world.file.visibility)
-        for kind, event in events.items():
-            told[w, :, kind] = sight.by_user[event]
-    return told
-
-
-def _cost(event: NDArray[np.void], price: Floats) -> Floats:
-    """(n,) USD of each touch at its line's mean price: clicks on search, impressions elsewhere, else 0."""
-    line = np.minimum(event["line"], N_LINES - 1).astype(np.int64)
-    unit = np.where(line < SOCIAL_LINE, TouchKind.CLICK, TouchKind.IMPRESSION)
-    cost: Floats = np.where((event["line"] < N_LINES) & (event["kind"] == unit), price[line], 0.0)
-    return cost
 
 
 def _numbers(

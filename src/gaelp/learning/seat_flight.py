@@ -17,14 +17,12 @@ from gaelp.agents.seat import PROGRAMMATIC, Asked, LevelledValue, SeatPolicy
 from gaelp.agents.value import ValuePolicy
 from gaelp.control.controls import ProposedControls
 from gaelp.core.errors import BadInput
-from gaelp.core.words import EMAIL_LINE, N_LINES, Stage
 from gaelp.evaluation.draws import keep_within
 from gaelp.learning.seat_journeys import SeatJourneys
 from gaelp.market.market import Market
-from gaelp.market.state import Rivals
 from gaelp.platforms.line_bids import Requests, read_requests
 from gaelp.platforms.simulated import SimulatedPlatform
-from gaelp.worlds.flight import Flight, Tick, make_brief, open_account, panel_budget
+from gaelp.worlds.flight import Flight, Recorder, Tick, make_brief, open_account, panel_budget
 from gaelp.worlds.tuned import Tuned, tuned_for
 
 Floats = NDArray[np.float64]
@@ -74,43 +72,11 @@ class SeatFlight:
         if days < 1:
             raise BadInput("days", days, "must be at least 1", "Fly at least one day.")
         desk = _Desk(self, market, traffic, days, daily_budget_usd, seed, tuned)
-        before, prices = market.books.report[:, 0].copy(), market.books.prices.copy()
-        ads, start = market.books.ads.copy(), market.hour
-        rival_bid = np.zeros((market.n_worlds, days, market.n_rivals))
-        for h in range(24 * days):
-            if h % 24 == 0:
-                rivals = market.rivals
-                rival_bid[:, h // 24] = rivals.multiplier[:, :, :EMAIL_LINE].mean(axis=2) * rivals.pace
+        recorder = Recorder(market, days)
+        for _ in recorder.hours(tick):
             desk.hour()
-            tick(market.n_worlds)
         desk.close()
-        stage, n_worlds = market.pop.people["stage"], market.n_worlds
-        reports = desk.platform.reports[0]
-        return Flight(
-            market=market,
-            seat=0,
-            start=start,
-            hours=24 * days,
-            daily_budget_usd=desk.brief.daily_budget_usd,
-            spend_micros=reports.spend_micros,
-            approved=[],
-            bid=np.zeros((n_worlds, 0, N_LINES)),
-            report=market.books.report[:, 0] - before,
-            prices=market.books.prices - prices,
-            prices_before=prices,
-            ads=market.books.ads - ads,
-            rival_bid=rival_bid,
-            replay_bid=np.zeros((0, n_worlds)),
-            replay_active=np.zeros((0, n_worlds, market.n_rivals), np.uint8),
-            opportunities=reports.eligible.sum(axis=2),
-            impressions=reports.impressions,
-            clicks=reports.clicks,
-            arrivals=reports.arrivals,
-            stages=np.array([np.bincount(stage[w], minlength=len(Stage)) for w in range(n_worlds)]),
-            rivals_after=Rivals._make(array.copy() for array in market.rivals),
-            denials=desk.account.denials,
-            denied=desk.account.denied,
-        )
+        return recorder.flight(desk.account, desk.platform.reports[0])
 
 
 class _Desk:

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from gaelp.agents.policy import Brief
 from gaelp.agents.seat import Asked
-from gaelp.core.units import MICROS_PER_USD
-from gaelp.core.words import CHANNEL_OF_LINE, N_LINES, SOCIAL_LINE, Channel, TouchKind
+from gaelp.core.words import CHANNEL_OF_LINE, N_LINES
+from gaelp.learning.journey_touches import BY_CLICK, told_by_person, touch_costs, unit_costs
 from gaelp.market.market import Market
-from gaelp.market.state import CLICKS, EVENT, IMPRESSIONS, SPEND
+from gaelp.market.state import EVENT
 from gaelp.observation.journey import account_features, journey_features
 from gaelp.observation.journey_inputs import AccountHours, account_hours, seen_by_person
 from gaelp.observation.view import View
@@ -29,11 +29,6 @@ from gaelp.worlds.visible import event_rows
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-_BY_CLICK = np.arange(N_LINES) < SOCIAL_LINE
-_EVENT_OF_KIND = {kind: kind.name.lower() for kind in TouchKind if kind is not TouchKind.SEARCH} | {
-    TouchKind.EMAIL_OPEN: "impression"
-}
 
 
 class SeatJourneys:
@@ -52,8 +47,8 @@ class SeatJourneys:
         self.sight = Sight(market.worlds[0].file.visibility)
         self._late = int(max(delay.max() for delay in self.sight.delay.values()))
         self._make_room()
-        self._price = _touch_costs(market)
-        self._told = _told(market)
+        self._price = unit_costs(market)
+        self._told = told_by_person(market)
         self._people = [_People() for _ in range(market.n_worlds)]
         self._row_at: list[Ints] = []  # by hour back from the last one, events logged by then
         for w, people in enumerate(self._people):
@@ -186,7 +181,7 @@ class _People:
             for name in ("hour", "shown", "kind", "channel", "line", "device")
         }
         cells |= {"person": place[self._owner[rows]], "login": event["login"] > 0}
-        return cells | {"cost_usd": _cost(cells["line"], cells["kind"], price)}
+        return cells | {"cost_usd": touch_costs(cells["line"], cells["kind"], price)}
 
 
 class _Account:
@@ -194,7 +189,7 @@ class _Account:
 
     def __init__(self, brief: Brief, sight: Sight) -> None:
         self.brief = brief
-        event = np.where(_BY_CLICK, "click", "impression")
+        event = np.where(BY_CLICK, "click", "impression")
         self._delay = np.array([sight.delay[e][c] for e, c in zip(event, CHANNEL_OF_LINE, strict=True)])
         self._views: list[View] = []
         self._hours: list[AccountHours] = []
@@ -235,28 +230,3 @@ def _from_row(market: Market, row: int) -> Market:
     books = market.books
     later.books = books._replace(events=books.events[:, row:], n_events=books.n_events - row)
     return later
-
-
-def _touch_costs(market: Market) -> Floats:
-    """(n_worlds, n_lines) mean USD of an impression, on search of a click, until now: as the account paid."""
-    report = market.books.report[:, 0]
-    units = np.where(_BY_CLICK, report[..., CLICKS], report[..., IMPRESSIONS])
-    cost: Floats = report[..., SPEND] / MICROS_PER_USD / np.maximum(units, 1)
-    return cost
-
-
-def _cost(line: Ints, kind: Ints, price: Floats) -> Floats:
-    """(n,) USD of each touch at its line's mean price: clicks on search, impressions elsewhere, else 0."""
-    at = np.minimum(line, N_LINES - 1)
-    unit = np.where(_BY_CLICK[at], TouchKind.CLICK, TouchKind.IMPRESSION)
-    cost: Floats = np.where((line < N_LINES) & (kind == unit), price[at], 0.0)
-    return cost
-
-
-def _told(market: Market) -> NDArray[np.bool_]:
-    told = np.zeros((market.n_worlds, len(Channel), len(TouchKind)), np.bool_)
-    for w, world in enumerate(market.worlds):
-        sight = Sight(world.file.visibility)
-        for kind, event in _EVENT_OF_KIND.items():
-            told[w, :, kind] = sight.by_user[event]
-    return told

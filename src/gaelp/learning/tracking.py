@@ -18,7 +18,7 @@ from typing import Any, Protocol, Self
 
 from gaelp.core.errors import BadInput, GaelpError
 from gaelp.core.files import sync, write_text_atomic
-from gaelp.worlds.runs import as_json, plain
+from gaelp.core.plain import as_json, plain
 
 HISTORY = "metrics.jsonl"
 FIELDS = (

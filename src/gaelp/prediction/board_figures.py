@@ -123,10 +123,10 @@ def judged_r2(outcomes: Outcomes) -> Judged:
     """R² of rates: one less squared error over the variance of the rates seen.
 
     Best is the ceiling: the share of that variance that is not binomial noise, whatever the predictions. (The
-    floor of R² in `figures.accuracy_figures` is another thing: its mean if these very predictions were right,
-    so 0 for a model that says one rate of all.) The noise of a row is rate (1 - rate) / (trials - 1), which
-    is unbiased. Chance compares squared error with its exact mean and variance under right predictions, by a
-    gamma law.
+    ceiling of R² in `figures.accuracy_figures`, its key `floor`, is another thing: its mean if these very
+    predictions were right, so 0 for a model that says one rate of all.) The noise of a row is
+    rate (1 - rate) / (trials - 1), which is unbiased. Chance compares squared error with its exact mean and
+    variance under right predictions, by a gamma law.
     """
     n, p = outcomes.trials, outcomes.chance
     if not _is_judged(outcomes):

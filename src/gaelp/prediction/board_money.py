@@ -119,7 +119,7 @@ def savings(
         sums["usd_high"] = float(usd.sum() + np.sqrt(((high - usd) ** 2).sum()))
     else:
         reasons = list(dict.fromkeys(f"{each.version}: {each.reason}" for each in found))
-        sums["reason"] = "; ".join(reasons) or "no model was promoted in these days"
+        sums["reason"] = "; ".join(reasons) or "no model was promoted over another in these days"
     return {
         "bid_elasticity": elasticity,
         "spend_source": spend.source,

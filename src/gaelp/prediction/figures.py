@@ -18,17 +18,18 @@ def accuracy_figures(outcomes: Outcomes) -> dict[str, Any]:
 
     Returns:
         `rows`, `trials`, `events`, and by figure {`value`, `floor`, `noise`}: floor is the mean of the figure
-        over what luck could have brought if predictions were right, noise its standard deviation (None: not
-        told). Values are None where there is nothing to judge. Weighted by trials, except the first two:
+        over what luck could have brought if predictions were right, of R² a ceiling, and noise its standard
+        deviation (None: not told). Values are None where there is nothing to judge. Weighted by trials,
+        except the first two:
         `mae_per_row`, `r2_per_row`: of rates, each row counting once, as the brief has them.
         `mae`, `r2`: of rates. `logloss`: nats per trial. `normalised_entropy`: logloss as a share of that of
         always predicting the rate seen (He et al., ADKDD 2014). `ece`: mean gap in bins of about 2,000
         trials or more. `calibration_ratio`: events seen per event predicted. `calibration_slope`: of events
         on logit(predicted).
 
-    The floors: MAE from `noise.expected_absolute_error`, exact; R² one less noise over all variance, a ratio
-    of exact means; logloss exact, mean and standard deviation; normalised entropy by the delta method; ECE by
-    the normal law in each bin.
+    The floors: MAE from `noise.expected_absolute_error`, exact; R², a ceiling, one less noise over all
+    variance, a ratio of exact means; logloss exact, mean and standard deviation; normalised entropy by the
+    delta method; ECE by the normal law in each bin.
     """
     n, k, p = outcomes.trials, outcomes.events, outcomes.chance
     total, events = int(n.sum()), int(k.sum())

@@ -20,7 +20,7 @@ from gaelp.prediction.figures import accuracy_figures
 from gaelp.prediction.gate import PROMOTE, REJECT, ROLL_BACK, GateDecision, GateReason
 from gaelp.prediction.model import ResponseModel, load, save
 from gaelp.prediction.noise import Outcomes
-from gaelp.prediction.registry import Lineage, Registry, Version
+from gaelp.prediction.registry import Lineage, Move, Registry, Version
 from gaelp.prediction.retrain_config import RetrainConfig
 from gaelp.prediction.samples import Samples, read_lesson, read_samples
 from gaelp.prediction.triggers import KEEP, RETRAIN, TOO_FEW, Reason, RetrainDecision, with_drift
@@ -66,6 +66,7 @@ class Look:
         self.settled = (now_us - self.settle_us) // DAY_US  # days before are final
         self.aliases = self.registry.aliases()
         self.moves = self.registry.moves()
+        self.days_of_moves = days_of(self.moves, now_us)
 
     def take(self, *, force: bool) -> Verdict:
         """Do what is to be done.
@@ -111,12 +112,12 @@ class Look:
             settle_hours=self.config.settle_hours,
         )
         made = [
-            move
-            for before, move in zip([None, *self.moves], self.moves, strict=False)
+            day
+            for before, move, day in zip([None, *self.moves], self.moves, self.days_of_moves, strict=False)
             if move.aliases["champion"] == champion
             and (before is None or before.aliases["champion"] != champion)
         ]
-        return found if champion is None or not made else found.take(found.day >= day_of(made[-1].at))
+        return found if champion is None or not made else found.take(found.day >= made[-1])
 
     def _guard(self, champion: str, outcomes: Outcomes) -> GateDecision:
         promoted = [
@@ -234,8 +235,8 @@ class Look:
         if not self.config.shadow_days:  # its run died before it was judged
             self.registry.reject(who=self.who, why="its run did not end", now=self.now)
             return None
-        began = next(move for move in reversed(self.moves) if move.action == "challenge")
-        first = day_of(began.at) + 1
+        dated = zip(self.moves, self.days_of_moves, strict=True)
+        first = [day for move, day in dated if move.action == "challenge"][-1] + 1
         days = self.settled - first
         if days < self.config.shadow_days:
             waits = Reason(code="in_shadow", value=max(days, 0), limit=self.config.shadow_days, days=0)
@@ -309,7 +310,7 @@ class Look:
     def _load(self, name: str) -> "_Kept":
         version = self.registry.get(name)
         model = load(version.folder)
-        return _Kept(name, model, _learnt_until(version, model))
+        return _Kept(name, model, _learnt_until(version, model, self.today))
 
 
 @dataclass(frozen=True)
@@ -346,10 +347,33 @@ def reasons_of(reasons: Sequence[GateReason]) -> tuple[Reason, ...]:
     )
 
 
-def _learnt_until(version: Version, model: ResponseModel) -> int:
-    """As told by the model; else it cannot have learnt from days after it was registered."""
+def days_of(moves: Sequence[Move], now_us: int) -> list[int]:
+    """Days of moves, since 1970 began.
+
+    One that is dated later than now was made by a clock ahead: all that is known of it is that it came after
+    the move before it, whose day it gets; the first of all gets 0.
+
+    Args:
+        moves: of a registry, oldest first. now_us: microseconds since 1970 began.
+    """
+    found, day = [], 0
+    for move in moves:
+        at_us = micros_since_1970("at", dt.datetime.fromisoformat(move.at))
+        day = at_us // DAY_US if at_us <= now_us else day
+        found.append(day)
+    return found
+
+
+def _learnt_until(version: Version, model: ResponseModel, today: int) -> int:
+    """As told by the model; else it cannot have learnt from days after it was registered.
+
+    A model that a clock ahead has trained tells a day to come: then the last day of its rows counts.
+    """
     told = model.manifest.get("trained_until")
-    return day_of(version.at) if told is None else int(told)
+    until = day_of(version.at) if told is None else int(told)
+    if until >= today:
+        until = int((model.manifest.get("data") or {}).get("last_day", until))
+    return until
 
 
 def _some(rows: Sequence[Any]) -> Sequence[Any]:

@@ -90,7 +90,7 @@ def read_moves(path: Path) -> list[Move]:
     """Moves of the file of aliases, oldest first; none where there is no file.
 
     Raises:
-        BadInput: it is no JSON. MismatchError: it was written by another version of the program.
+        BadInput: it is no JSON object. MismatchError: it was written by another version of the program.
     """
     if not path.exists():
         return []
@@ -120,7 +120,7 @@ def read_version(folder: Path) -> Version:
 def _read(path: Path, name: str) -> dict[str, Any]:
     try:
         found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise BadInput(name, str(path), "must be a readable JSON file", "Check the folder.")

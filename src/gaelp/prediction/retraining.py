@@ -21,6 +21,7 @@ import sqlalchemy as sa
 
 from gaelp.core.errors import BadInput, GaelpError
 from gaelp.core.names import require_known
+from gaelp.core.plain import plain
 from gaelp.journeys.batch import Coded, micros_since_1970, moment_of
 from gaelp.journeys.database import Database
 from gaelp.prediction.accuracy import DAY_US, HOUR_US, AccuracyTracker, tell_outcomes
@@ -29,7 +30,7 @@ from gaelp.prediction.lock import Locked, alone_in
 from gaelp.prediction.look import Look, Verdict
 from gaelp.prediction.registry import ALIASES, Move, Registry
 from gaelp.prediction.retrain_config import RetrainConfig
-from gaelp.prediction.runs import STATUSES, TRIGGERS, RetrainReply, Runs, last_start, plain
+from gaelp.prediction.runs import STATUSES, TRIGGERS, RetrainReply, Runs, last_start
 from gaelp.prediction.schema import prediction_comparisons, prediction_records, purchase_signals
 from gaelp.prediction.signals import PurchaseSignal, SignalReply, count_waiting, keep_signal
 from gaelp.prediction.training import installed_version

@@ -2,7 +2,6 @@
 
 import datetime as dt
 import json
-import math
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -10,6 +9,7 @@ from typing import Any, Literal, get_args
 
 import sqlalchemy as sa
 
+from gaelp.core.plain import as_json
 from gaelp.journeys.batch import moment_of
 from gaelp.journeys.database import Database
 from gaelp.prediction.schema import purchase_signals, retraining_runs
@@ -145,9 +145,9 @@ class Runs:
             "status": reply.status,
             "ended_us": now_us + round(1e6 * reply.wall_s),
             "message": reply.message,
-            "reasons": _json([asdict(each) for each in reply.reasons]),
-            "figures": _json(reply.figures),
-            "improvement": None if reply.improvement is None else _json(reply.improvement),
+            "reasons": as_json([asdict(each) for each in reply.reasons]),
+            "figures": as_json(reply.figures),
+            "improvement": None if reply.improvement is None else as_json(reply.improvement),
             "champion": reply.champion,
             "challenger": reply.challenger,
             "training_s": (reply.figures.get("training") or {}).get("training_s"),
@@ -216,18 +216,3 @@ def _reply(row: Any) -> RetrainReply:
         wall_s=(ended - row["started_us"]) / 1e6,
         message=row["message"],
     )
-
-
-def _json(told: Any) -> str:
-    return json.dumps(plain(told), allow_nan=False)
-
-
-def plain(value: Any) -> Any:
-    """What JSON knows: NumPy's numbers as Python's, undefined ones as None."""
-    if isinstance(value, Mapping):
-        return {str(name): plain(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
-    if hasattr(value, "item"):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value

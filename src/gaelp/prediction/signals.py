@@ -13,6 +13,8 @@ from gaelp.prediction.accuracy import Moment
 from gaelp.prediction.schema import purchase_signals
 
 NEW, KNOWN = "new", "known"
+CLOCK_SKEW_S = 60
+"""How far the clock of whoever tells of a purchase may be ahead of ours."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +59,8 @@ def keep_signal(database: Database, signal: PurchaseSignal, now: Moment) -> Sign
         database: with the tables of predictions. signal: the purchase. now: when it was told.
 
     Raises:
-        BadInput: an id is no text, a moment names no zone, a purchase is to come, or was before its click.
+        BadInput: an id is no text, a moment names no zone, a purchase is more than `CLOCK_SKEW_S`
+            ahead of `now`, or was before its click.
     """
     row = _row(signal, micros_since_1970("now", now))
     cells = ", ".join(f":{name}" for name in row)
@@ -83,8 +86,9 @@ def _row(signal: PurchaseSignal, now_us: int) -> Mapping[str, Any]:
         Coded.check("prediction_id", [signal.prediction_id])
     at_us = micros_since_1970("at", signal.at)
     clicked_us = None if signal.clicked_at is None else micros_since_1970("clicked_at", signal.clicked_at)
-    if at_us > now_us:
-        raise BadInput("at", signal.at, "must not be to come", "Check the clocks and `now`.")
+    if at_us > now_us + CLOCK_SKEW_S * 1_000_000:
+        allowed = f"must be at most {CLOCK_SKEW_S} s ahead of the clock here"
+        raise BadInput("at", signal.at, allowed, "Check the clocks.")
     if clicked_us is not None and clicked_us > at_us:
         raise BadInput("clicked_at", signal.clicked_at, "must not be after the purchase", "Check the click.")
     value = signal.value_micros

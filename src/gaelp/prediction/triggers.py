@@ -104,8 +104,8 @@ class SoundRule:
     """Retrain when the champion is off by more than luck makes it, and by enough to matter.
 
     Tested at each look: calibration in the large, both ways, on several spans of days (three quarters of the
-    look's alpha); the surplus of logloss over its noise floor (an eighth); the calibration slope, both ways (an
-    eighth). `alpha` is spent evenly over `looks` looks, so by the union bound, which holds for looks at
+    look's alpha); the surplus of logloss over its noise floor (an eighth); the calibration slope, both ways
+    (an eighth). `alpha` is spent evenly over `looks` looks, so by the union bound, which holds for looks at
     overlapping days, too, a right model is retrained with at most that chance in as many looks (after Lan and
     DeMets, Biometrika 70, 1983; spending even in time is Pocock's, Biometrika 64, 1977). Tails are
     `noise.tail`. Where creatives vary by more than the binomial law, the tests allow for it.

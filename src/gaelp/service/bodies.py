@@ -15,16 +15,20 @@ from pydantic import (
     StrictInt,
     StrictStr,
 )
+from pydantic_core import PydanticCustomError
 
 from gaelp.prediction.retrain_config import Target
 from gaelp.prediction.runs import Status, Trigger
+from gaelp.prediction.signals import CLOCK_SKEW_S
+from gaelp.service.complaints import CURRENCY, NO_CONTROLS, NO_NUL
 from gaelp.service.example_reply import REPLY
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+_FIRST_DAY, _LAST_DAY = dt.date(1970, 1, 2), dt.date(2199, 12, 31)
+Text = Annotated[str, Field(min_length=1, max_length=200, pattern=NO_CONTROLS)]
 Number = Annotated[StrictFloat, Field(ge=-1e30, le=1e30, allow_inf_nan=False)]
 Whole = Annotated[StrictInt, Field(ge=-(2**53), le=2**53)]
-Word = Annotated[StrictStr, Field(max_length=1000, pattern=r"^[^\x00]*$")]
+Word = Annotated[StrictStr, Field(max_length=1000, pattern=NO_NUL)]
 Features = Annotated[
     dict[Text, Whole | Number | Word | None],
     Field(
@@ -34,12 +38,28 @@ Features = Annotated[
 ]
 Moment = Annotated[
     AwareDatetime,
-    Field(ge=dt.datetime(1970, 1, 2, tzinfo=dt.UTC), lt=dt.datetime(2200, 1, 1, tzinfo=dt.UTC)),
+    Field(
+        ge=dt.datetime(1990, 1, 1, tzinfo=dt.UTC), lt=dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
+    ),  # as journeys
 ]
+
+
+def _require_day(told: object) -> dt.date:
+    """The day that ten characters of text tell; what else Pydantic reads as a date is refused."""
+    try:
+        day = dt.date.fromisoformat(told) if isinstance(told, str) and _DAY.fullmatch(told) else None
+    except ValueError:
+        day = None
+    if day is None:
+        raise PydanticCustomError("no_day", "no day")
+    if not _FIRST_DAY <= day <= _LAST_DAY:
+        raise PydanticCustomError("day_bounds", "too early or late", {"first": _FIRST_DAY, "last": _LAST_DAY})
+    return day
+
+
 Day = Annotated[
     dt.date,
-    BeforeValidator(lambda told: told if isinstance(told, str) and _DAY.fullmatch(told) else repr(told)),
-    Field(ge=dt.date(1970, 1, 2), lt=dt.date(2200, 1, 1)),
+    BeforeValidator(_require_day),
 ]
 Count = Annotated[StrictInt, Field(le=10**9)]
 
@@ -152,7 +172,9 @@ class PurchaseEvent(BaseModel):
     """A purchase. Its id is the header `webhook-id`."""
 
     model_config = _with_example(PURCHASE)
-    at: Moment = Field(description="When it happened; not to come.")
+    at: Moment = Field(
+        description=f"When it happened; at most {CLOCK_SKEW_S} s ahead of the service's clock."
+    )
     clicked_at: Moment | None = Field(
         default=None, description="The click it is credited to; null: not known."
     )
@@ -162,9 +184,9 @@ class PurchaseEvent(BaseModel):
         description="Any id of the journey database: the purchase enters that journey; null: none.",
     )
     value_micros: StrictInt = Field(
-        default=0, ge=0, le=2**53, description="Millionths of the unit of `currency`."
+        default=0, ge=0, le=2**53 - 1, description="Millionths of the unit of `currency`."
     )
-    currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] = Field(default="USD", description="ISO 4217.")
+    currency: Annotated[str, Field(pattern=CURRENCY)] = Field(default="USD", description="ISO 4217.")
 
 
 class Outcome(BaseModel):

@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from gaelp.core.errors import BadInput, GaelpError
+from gaelp.service.complaints import complaint, cut, shown
 from gaelp.service.webhook import BadSignature
 
-_LONGEST = 200
 _SEE = "See /openapi.json for what is taken."
 
 
@@ -97,7 +97,7 @@ def answer(
     status: int, error: str, value: Any, allowed: str, remedy: str, headers: dict[str, str] | None = None
 ) -> JSONResponse:
     """An error in the service's one form."""
-    body = {"error": error, "value": _plain(value), "allowed": allowed, "remedy": remedy}
+    body = {"error": cut(error), "value": shown(value), "allowed": allowed, "remedy": remedy}
     return JSONResponse(body, status, headers)
 
 
@@ -114,35 +114,22 @@ async def on_gaelp_error(_: Request, error: Exception) -> JSONResponse:
 async def on_invalid(_: Request, error: Exception) -> JSONResponse:
     """A request that is not as OpenAPI says; only the first complaint is told."""
     assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    where = [str(part) for part in first["loc"]]
-    name = ".".join(where[1:]) or where[0]
-    if first["type"] == "json_invalid":
-        return answer(422, "body", None, "must be JSON", _SEE)
-    return answer(422, name, first.get("input"), _lower(first["msg"]), _SEE)
+    return answer(422, *complaint(error.errors()), _SEE)
 
 
-async def on_http_error(_: Request, error: Exception) -> JSONResponse:
-    """Of the framework: no such path, no such method."""
+async def on_http_error(request: Request, error: Exception) -> JSONResponse:
+    """Of the framework: no such path, no such method, a body that it cannot read."""
     assert isinstance(error, HTTPException)
     headers = dict(error.headers) if error.headers else None
-    told = _TOLD.get(error.status_code, str(error.detail))
-    return answer(error.status_code, _lower(str(error.detail)), None, _lower(told), _SEE, headers)
+    status = error.status_code
+    if status == 404:
+        return answer(status, "path", request.url.path, "must be one that the service has", _SEE, headers)
+    if status == 405:
+        return answer(status, "method", request.method, "must be one that the path takes", _SEE, headers)
+    allowed = "must be JSON in UTF-8, not nested without end, with numbers of at most 4,000 digits"
+    return answer(status, "body", None, allowed, _SEE, headers)
 
 
 async def on_crash(_: Request, _error: Exception) -> JSONResponse:
     """A mistake of ours; the log has it."""
     return answer(500, "internal", None, "must not happen", "Tell us, with the request's id.")
-
-
-def _plain(value: Any) -> str | int | float | bool | None:
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, int | float):
-        return value if abs(value) < 1e15 else repr(value)[:_LONGEST]  # NaN and the huge become text
-    text = value if isinstance(value, str) else repr(value)
-    return text[:_LONGEST].encode("utf-8", "backslashreplace").decode()
-
-
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]

@@ -18,6 +18,7 @@ from gaelp.service.settings import Settings
 _LONGEST_LINE = 1 << 26
 _START_LIMIT_S = 120.0
 _REST_S = 1.0  # between two starts of a process that dies
+_BROKEN = "The database or the models cannot be used at present; the service's log says why."
 log = logging.getLogger("gaelp.service")
 
 
@@ -82,9 +83,13 @@ class RetrainerProcess:
 
         Raises:
             BadInput: what was given is refused.
-            Unavailable: the work failed, the process died, or the service is being stopped.
+            Unavailable: the work failed, the process died or does not start, or the service is being stopped.
         """
-        await self.start()
+        try:
+            await self.start()
+        except BadInput as error:  # of the service's settings: nothing that was asked is wrong
+            log.error("the process that retrains does not start: %s", error)
+            raise Unavailable(_BROKEN) from None
         process = self._process
         assert process is not None and process.stdin is not None
         self._number += 1
@@ -137,7 +142,8 @@ class RetrainerProcess:
             elif "refused" in told:
                 answer.set_exception(BadInput(*told["refused"]))
             else:
-                answer.set_exception(Unavailable(told["failed"]))
+                log.error("the process that retrains could not do its work: %s", told["failed"])
+                answer.set_exception(Unavailable(_BROKEN))
         code = await process.wait()
         if not self._stopped:
             log.error("the process that retrains ended with code %s", code)

@@ -1,10 +1,10 @@
 """The one process that opens the database, checks and retrains: at low priority, beside the one that answers.
 
 It reads jobs as JSON lines on standard input and answers them as JSON lines on standard output, in any order:
-`{"id": 7, "job": "check", "given": {...}}`, then `{"id": 7, "answer": {...}}`; for bad input `{"id": 7,
-"refused": [name, value, allowed, remedy]}`, else `{"id": 7, "failed": "why"}`. It ends when its input ends,
-after what is under way. Events, served predictions and outcomes have a thread of their own and wait for no
-training.
+`{"id": 7, "job": "check", "given": {...}}`, then `{"id": 7, "answer": {...}}`; for bad input of `_JUDGED`
+`{"id": 7, "refused": [name, value, allowed, remedy]}`, else `{"id": 7, "failed": "why"}`. It ends when its
+input ends, after what is under way. Events, served predictions and outcomes have a thread of their own and
+wait for no training.
 """
 
 import datetime as dt
@@ -18,6 +18,7 @@ from dataclasses import asdict
 from typing import IO, Any
 
 from gaelp.core.errors import BadInput, GaelpError
+from gaelp.core.plain import plain
 from gaelp.data.patterns.store import PatternStore
 from gaelp.journeys.batch import Event
 from gaelp.journeys.store import JourneyStore
@@ -26,9 +27,11 @@ from gaelp.prediction.registry import Registry
 from gaelp.prediction.retrain_config import RetrainConfig
 from gaelp.prediction.retraining import Retrainer
 from gaelp.prediction.signals import PurchaseSignal
-from gaelp.worlds.runs import plain
+from gaelp.service.complaints import shown
 
 NICENESS = 19
+_JUDGED = ("signal", "record", "outcomes")
+"""Jobs whose input is judged here; of others it was judged before, and what they refuse is the service's."""
 _THREADS = {
     "signal": "writes",
     "record": "writes",
@@ -114,11 +117,12 @@ def serve(jobs: Jobs, lines: IO[bytes], answers: IO[bytes]) -> None:
         work: Callable[..., dict[str, Any]] = getattr(jobs, asked["job"])
         try:
             tell({"id": asked["id"], "answer": work(**asked["given"])})
-        except BadInput as error:
-            parts = (error.name, error.value, error.allowed, error.remedy)
-            tell({"id": asked["id"], "refused": [_simple(each) for each in parts]})
         except GaelpError as error:
-            tell({"id": asked["id"], "failed": str(error)})
+            if isinstance(error, BadInput) and asked["job"] in _JUDGED:
+                parts = (error.name, error.value, error.allowed, error.remedy)
+                tell({"id": asked["id"], "refused": [shown(each) for each in parts]})
+            else:
+                tell({"id": asked["id"], "failed": str(error)})
         except Exception as error:  # the service must hear of it, and lives on
             sys.excepthook(*sys.exc_info())
             tell({"id": asked["id"], "failed": f"{type(error).__name__}: {error}"})
@@ -143,7 +147,7 @@ def main() -> None:
         jobs = Jobs(**json.loads(lines.readline()))
     except GaelpError as error:
         parts = error.args if isinstance(error, BadInput) else ("retrainer", None, str(error), "Mend it.")
-        answers.write(json.dumps({"id": 0, "refused": [_simple(each) for each in parts]}).encode() + b"\n")
+        answers.write(json.dumps({"id": 0, "refused": [shown(each) for each in parts]}).encode() + b"\n")
         answers.flush()
         return
     serve(jobs, lines, answers)
@@ -151,10 +155,6 @@ def main() -> None:
 
 def _moment(text: str) -> dt.datetime:
     return dt.datetime.fromisoformat(text)
-
-
-def _simple(value: object) -> Any:
-    return value if isinstance(value, str | int | bool | None) else repr(value)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from gaelp.service.bodies import (
     PurchaseEvent,
     Stats,
 )
+from gaelp.service.complaints import ID, SECONDS
 from gaelp.service.errors import Unavailable, described
 from gaelp.service.state import MayPredict, MayRead, MayRetrain, MaySendEvents, Service, service_of
 from gaelp.service.webhook import verify
@@ -84,7 +85,7 @@ async def check_retrain(
         Header(
             min_length=1,
             max_length=100,
-            pattern=r"^[\w.:-]+$",
+            pattern=ID,
             description="The same key again gets the recorded reply of the first run.",
         ),
     ] = None,
@@ -183,12 +184,12 @@ async def purchase(
         Header(
             min_length=1,
             max_length=200,
-            pattern=r"^[\w.:-]+$",
+            pattern=ID,
             description="The event's id; told again, it changes nothing.",
         ),
     ],
     webhook_timestamp: Annotated[
-        str, Header(pattern=r"^[0-9]{1,12}$", description="When it was sent, seconds since 1970 began.")
+        str, Header(pattern=SECONDS, description="When it was sent, seconds since 1970 began.")
     ],
     webhook_signature: Annotated[
         str,

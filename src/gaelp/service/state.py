@@ -1,6 +1,7 @@
 """What the routes of one application share, and who may use them."""
 
 import datetime as dt
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -18,6 +19,7 @@ from gaelp.service.settings import Settings
 
 Clock = Callable[[], dt.datetime]
 _SHORT_S = 150.0  # longer than the database waits for another writer
+log = logging.getLogger("gaelp.service")
 
 
 @dataclass
@@ -43,6 +45,7 @@ class Service:
 
     def __post_init__(self) -> None:
         self.secrets = self.settings.secrets
+        self._logged: str | None = None
 
     def now(self) -> str:
         """The present moment, as text."""
@@ -63,9 +66,12 @@ class Service:
         """
         try:
             version, chances = self.predictor.predict(rows)
-        except NoChampion as error:
+        except NoChampion:
             if self.predictor.problem is not None:
-                raise Unavailable(str(error)) from None
+                if self.predictor.problem != self._logged:  # once, not with every request
+                    log.error("%s", self.predictor.problem)
+                self._logged = self.predictor.problem
+                raise Unavailable("The champion cannot be loaded; the service's log says why.") from None
             remedy = "Retrain, or promote a version."
             raise NoModel("champion", None, "must be held by a version", remedy) from None
         return version, chances.tolist()

@@ -1,6 +1,6 @@
 """A flight: one policy on a batch of worlds for some days, through the gate, and the run-off after it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from gaelp.core.words import EMAIL_LINE, LINES, Stage
 from gaelp.market.market import Market, World
 from gaelp.market.parameters import PRICE_GROUPS
 from gaelp.market.state import Rivals
+from gaelp.platforms.reporting import Reporting
 from gaelp.platforms.simulated import SimulatedPlatform
 from gaelp.worlds.account import Account, approved_bids
 from gaelp.worlds.tuned import Tuned, tuned_for
@@ -111,6 +112,85 @@ _BY_WORLD = (
     *("denied", "rival_bid", "opportunities", "impressions", "clicks", "stages"),
 )
 """Arrays of a flight whose first axis is the world."""
+
+
+class Recorder:
+    """Keeps what the record of a flight needs beside reports: counters as it began, and rivals day by day.
+
+    Args:
+        market: the worlds before the flight's first hour, the first of a day. days: the flight's length.
+        keep_bids: keep rivals' bids and activity, as a replay needs them.
+    """
+
+    def __init__(self, market: Market, days: int, *, keep_bids: bool = False) -> None:
+        self.market, self.days, self.keep_bids = market, days, keep_bids
+        books = market.books
+        self._report, self._prices, self._ads = books.report.copy(), books.prices.copy(), books.ads.copy()
+        n_worlds, n_rivals = market.n_worlds, market.n_rivals
+        self._rival_bid = np.zeros((n_worlds, days, n_rivals))
+        self._replay_bid = np.zeros((days, *market.rivals.bid.shape) if keep_bids else (0, n_worlds))
+        self._replay_active = np.zeros((24 * days if keep_bids else 0, n_worlds, n_rivals), np.uint8)
+
+    def hours(self, tick: Tick) -> Iterator[int]:
+        """The flight's hours from 0 on; whoever loops over them lets each pass.
+
+        Args:
+            tick: told the world-hours done.
+        """
+        for h in range(24 * self.days):
+            if h % 24 == 0:
+                rivals = self.market.rivals
+                self._rival_bid[:, h // 24] = rivals.multiplier[:, :, :EMAIL_LINE].mean(axis=2) * rivals.pace
+                if self.keep_bids:
+                    self._replay_bid[h // 24] = rivals.bid
+            yield h
+            if self.keep_bids:
+                self._replay_active[h] = self.market.rivals.active
+            tick(self.market.n_worlds)
+
+    def flight(
+        self,
+        account: Account,
+        reports: Reporting,
+        *,
+        delivery: DeliveryRule = STRICT,
+        holdout: float = 0.0,
+    ) -> Flight:
+        """The record of one account's flight, when its last hour has passed.
+
+        Args:
+            account: opened at the flight's first hour. reports: of its seat, opened for the flight.
+            delivery, holdout: as the reports were opened.
+        """
+        market, books, seat = self.market, self.market.books, account.seat
+        stage = market.pop.people["stage"]
+        return Flight(
+            market=market,
+            seat=seat,
+            start=account.start,
+            hours=account.hours,
+            daily_budget_usd=account.brief.daily_budget_usd,
+            spend_micros=reports.spend_micros,
+            approved=account.approved,
+            bid=approved_bids(account.approved, market.n_worlds),
+            report=books.report[:, seat] - self._report[:, seat],
+            prices=books.prices - self._prices,
+            prices_before=self._prices,
+            ads=books.ads - self._ads,
+            rival_bid=self._rival_bid,
+            replay_bid=self._replay_bid,
+            replay_active=self._replay_active,
+            opportunities=reports.eligible.sum(axis=2),
+            impressions=reports.impressions,
+            clicks=reports.clicks,
+            arrivals=reports.arrivals,
+            stages=np.array([np.bincount(each, minlength=len(Stage)) for each in stage]),
+            rivals_after=Rivals._make(array.copy() for array in market.rivals),
+            denials=account.denials,
+            denied=account.denied,
+            delivery=delivery,
+            holdout=holdout,
+        )
 
 
 def make_market(worlds: list[World], n_people: int, **options: int) -> Market:
@@ -230,69 +310,27 @@ def fly_together(
     if not 1 <= len(policies) <= market.n_seats:
         remedy = "Give one policy a seat, or make the market with more seats."
         raise BadInput("policies", len(policies), f"must be from 1 to {market.n_seats}", remedy)
-    n_worlds, hours, start = market.n_worlds, days * 24, market.hour
     budget = panel_budget(market, daily_budget_usd)
-    forecast = np.ones((n_worlds, 168)) if traffic is None else traffic
+    forecast = np.ones((market.n_worlds, 168)) if traffic is None else traffic
     brief = make_brief(market, budget, forecast, tuned or tuned_for(market.worlds[0].file), seed)
     brief = replace(brief, **_cadence(profile))
     platform = SimulatedPlatform(market)
     accounts = []
     for seat, policy in enumerate(policies):
-        platform.open(seat=seat, hours=hours, delivery=delivery, holdout=holdout)
+        platform.open(seat=seat, hours=24 * days, delivery=delivery, holdout=holdout)
         accounts.append(
             open_account(
                 platform, brief, seat=seat, days=days, keep=keep_bids, profile=profile, delivery=delivery
             )
         )
         policy.start(brief)
-    before = market.books.report.copy()
-    prices, ads = market.books.prices.copy(), market.books.ads.copy()
-    rival_bid = np.zeros((n_worlds, days, market.n_rivals))
-    replay_bid = np.zeros((days, *market.rivals.bid.shape) if keep_bids else (0, n_worlds))
-    replay_active = np.zeros((hours if keep_bids else 0, n_worlds, market.n_rivals), np.uint8)
-    for h in range(hours):
+    recorder = Recorder(market, days, keep_bids=keep_bids)
+    for _ in recorder.hours(tick):
         for account, policy in zip(accounts, policies, strict=True):
             account.decide(policy)
-        if h % 24 == 0:
-            rival_bid[:, h // 24] = (
-                market.rivals.multiplier[:, :, :EMAIL_LINE].mean(axis=2) * market.rivals.pace
-            )
-            if keep_bids:
-                replay_bid[h // 24] = market.rivals.bid
         platform.advance()
-        if keep_bids:
-            replay_active[h] = market.rivals.active
-        tick(n_worlds)
-    people = market.pop.people["stage"]
-    stages = np.array([np.bincount(people[w], minlength=len(Stage)) for w in range(n_worlds)])
     return [
-        Flight(
-            market=market,
-            seat=account.seat,
-            start=start,
-            hours=hours,
-            daily_budget_usd=budget,
-            spend_micros=platform.reports[account.seat].spend_micros,
-            approved=account.approved,
-            bid=approved_bids(account.approved, n_worlds),
-            report=market.books.report[:, account.seat] - before[:, account.seat],
-            prices=market.books.prices - prices,
-            prices_before=prices,
-            ads=market.books.ads - ads,
-            rival_bid=rival_bid,
-            replay_bid=replay_bid,
-            replay_active=replay_active,
-            opportunities=platform.reports[account.seat].eligible.sum(axis=2),
-            impressions=platform.reports[account.seat].impressions,
-            clicks=platform.reports[account.seat].clicks,
-            arrivals=platform.reports[account.seat].arrivals,
-            stages=stages,
-            rivals_after=Rivals._make(array.copy() for array in market.rivals),
-            denials=account.denials,
-            denied=account.denied,
-            delivery=delivery,
-            holdout=holdout,
-        )
+        recorder.flight(account, platform.reports[account.seat], delivery=delivery, holdout=holdout)
         for account in accounts
     ]
 

@@ -8,7 +8,6 @@ runs/<name>/worlds/       the worlds, where they were kept (`snapshot.py`)
 import ctypes
 import hashlib
 import json
-import math
 import os
 import secrets
 import shutil
@@ -19,11 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from gaelp import __version__
 from gaelp.core.errors import BadInput
 from gaelp.core.files import sync, write_text_atomic
+from gaelp.core.plain import as_json, plain
 
 CONFIG = "config.json"
 RESULT = "result.json"
@@ -170,30 +168,6 @@ def read_json(path: Path) -> dict[str, Any]:
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
     """Write an object as JSON, the whole file or nothing."""
     write_text_atomic(path, as_json(data, indent=1) + "\n")
-
-
-def as_json(data: Mapping[str, Any], indent: int | None = None) -> str:
-    """One JSON object; undefined numbers (NaN, infinite) become null.
-
-    >>> as_json({"cac_usd": float("nan"), "clicks": np.int64(3)})
-    '{"cac_usd": null, "clicks": 3}'
-    """
-    return json.dumps(plain(data), indent=indent, allow_nan=False)
-
-
-def plain(value: Any) -> Any:
-    """`value` in JSON's own types."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(each) for key, each in value.items()}
-    if isinstance(value, np.ndarray):
-        return plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value
 
 
 def git_commit() -> str | None:

@@ -31,9 +31,10 @@ from numpy.typing import NDArray
 from gaelp import __version__
 from gaelp.core.errors import BadInput, GaelpError
 from gaelp.core.jit import sources_hash
+from gaelp.core.plain import as_json, plain
 from gaelp.market.market import Market, World
 from gaelp.worlds.flight import WARM_UP_DAYS, Tick, make_market, warm_up
-from gaelp.worlds.runs import as_json, plain, read_json, replacing_folder, write_json
+from gaelp.worlds.runs import read_json, replacing_folder, write_json
 from gaelp.worlds.snapshot import layout_hash, load_worlds, save_worlds
 
 Floats = NDArray[np.float64]

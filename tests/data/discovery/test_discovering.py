@@ -269,7 +269,14 @@ def test_an_ad_report_is_summed_and_what_it_leaves_out_is_not_told(ga4: Path, fo
     place = {name: i for i, name in enumerate(lines[0])}
     mine = [line for line in lines[1:] if line[place["channel"]] == "social"]
     assert told["social"]["cost_micros"] == sum(int(line[place["cost_micros"]]) for line in mine)
-    assert told["display"]["impressions"] is None and "impressions" in told["display"]["unknown"]
+    shown = [line[place["impressions"]] for line in mine]
+    assert told["social"]["impressions"] == sum(int(each) for each in shown if each) > 0
+    assert told["social"]["rows_lacking"] == {"impressions": shown.count("")} and told["social"][
+        "rows"
+    ] == len(mine)
+    both = [line for line in mine if line[place["impressions"]] and line[place["clicks"]]]
+    clicks, impressions = (sum(int(line[place[name]]) for line in both) for name in ("clicks", "impressions"))
+    assert told["social"]["click_rate"]["share"] == pytest.approx(clicks / impressions, abs=1e-8)
     paid = next(each for each in found.data["channels"] if each["channel"] == "Paid Social")
     assert told["social"]["touches"] == paid["touches"]
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from gaelp.core.survival import log_log_interval, product_limit
 from gaelp.data.discovery.intervals import Floats, Z
 from gaelp.journeys.batch import Ints
 
@@ -49,10 +50,8 @@ class Lags:
             The minutes, the share that has bought by then, how many were watched until then, Greenwood's sum.
         """
         minute, sold, watched = self._steps()
-        kept = np.cumprod(1 - sold / watched)
-        with np.errstate(divide="ignore"):
-            spread = np.cumsum(sold / (watched * (watched - sold).astype(float)))
-        return minute, np.asarray(1 - kept, np.float64), watched, np.asarray(spread, np.float64)
+        kept, spread = product_limit(sold, watched)
+        return minute, 1 - kept, watched, spread
 
     def as_dict(self, horizon_days: float, seed: int) -> dict[str, Any]:
         """As the JSON tells it.
@@ -88,9 +87,8 @@ class Lags:
         kept = 1 - float(share[upto])
         if not 0 < kept < 1:
             return {**told, "share": 1 - kept, "low": None, "high": None}
-        half = Z * math.sqrt(float(spread[upto])) / abs(math.log(kept))
-        low, high = 1 - kept ** math.exp(-half), 1 - kept ** math.exp(half)
-        return {**told, "share": 1 - kept, "low": low, "high": high}
+        least, most = log_log_interval(kept, spread[upto], Z)
+        return {**told, "share": 1 - kept, "low": 1 - float(most), "high": 1 - float(least)}
 
     def _quantiles(self, horizon_days: float, seed: int) -> dict[str, Any]:
         """When those buy who buy within the horizon; intervals from resampled people."""
@@ -120,6 +118,6 @@ def _at_quantiles(minute: Ints, sold: Ints, watched: Ints) -> list[float]:
     """Days by which the shares of the purchases told are made; NaN where there is none."""
     if not sold.sum():
         return [math.nan] * len(_QUANTILES)
-    bought = 1 - np.cumprod(1 - sold / np.maximum(watched, 1))
+    bought = 1 - product_limit(sold, np.maximum(watched, 1))[0]
     upto = np.searchsorted(bought, np.array(_QUANTILES) * bought[-1] * (1 - 1e-12))
     return [float(minute[i]) / _MINUTES_A_DAY for i in upto]

@@ -12,7 +12,7 @@ _STYLE: Final = """body{font:15px/1.5 system-ui,sans-serif;max-width:62em;margin
 color:#222}
 table{border-collapse:collapse;margin:.5em 0 1.5em}td,th{padding:.2em .8em;text-align:right;
 border-bottom:1px solid #ddd}td:first-child,th:first-child{text-align:left}
-.bar{display:inline-block;width:12em;text-align:left}.bar i{display:inline-block;height:.7em;
+.bar{display:inline-block;width:13em;text-align:left}.bar i{display:inline-block;height:.7em;
 background:#4a7ebb}.unknown{color:#a33}"""
 _WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
@@ -136,11 +136,18 @@ def _ads(told: dict[str, Any]) -> str:
     if "unknown" in told:
         return _unknown(told)
     names = ("impressions", "clicks", "conversions", "touches")
-    rows = [
-        (each["channel"], *("not told" if each[name] is None else f"{each[name]:,.0f}" for name in names))
-        for each in told["channels"]
-    ]
-    return _table(("channel", *names), rows)
+    rows = []
+    for each in told["channels"]:
+        lacking = ", ".join(f"{name} in {n:,}" for name, n in each.get("rows_lacking", {}).items())
+        rows.append(
+            (
+                each["channel"],
+                *("not told" if each[name] is None else f"{each[name]:,.0f}" for name in names),
+                "n/a" if each["click_rate"] is None else _interval(each["click_rate"]),
+                f"{lacking} of {each['rows']:,}" if lacking else "none",
+            )
+        )
+    return _table(("channel", *names, "clicks per impression", "rows that do not tell"), rows)
 
 
 def _flat(told: dict[str, Any]) -> dict[str, Any]:

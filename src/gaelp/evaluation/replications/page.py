@@ -7,11 +7,11 @@ from html import escape
 from typing import Any
 
 from gaelp.core.files import write_text_atomic
+from gaelp.core.plain import plain
 from gaelp.evaluation import report_tables as tables
 from gaelp.evaluation.replications.answer import Answer
 from gaelp.evaluation.report import assembled
 from gaelp.evaluation.report_page import Page, or_no_data, reading, source
-from gaelp.worlds.runs import plain
 
 
 def render(head: Mapping[str, Any], answers: Mapping[str, Answer], flown: Mapping[str, str]) -> str:

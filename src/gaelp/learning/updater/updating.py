@@ -49,6 +49,7 @@ class Update:
         logloss: of the episode's visits before they were learned, nats a visit, by the champion and by the
             version before it; None where that cannot be told. visits: that were new.
         profit_usd: all purchases that were new, less what ads cost.
+        ad_rows_outside: rows of the stream's ad reports on days outside of its tables, left out.
         discovery: of segments, with `segments`, `new` and `gone` by name, or `unknown`; None: not due.
     """
 
@@ -59,6 +60,7 @@ class Update:
     logloss: dict[str, float | None] | None = None
     visits: int = 0
     profit_usd: float | None = None
+    ad_rows_outside: int = 0
     discovery: dict[str, Any] | None = None
 
     @property
@@ -223,6 +225,7 @@ class Updater:
             logloss=losses,
             visits=visits,
             profit_usd=earned,
+            ad_rows_outside=told.ad_rows_outside,
             discovery=discovery,
         )
         version = self._versions.write(after, self.config, update.as_dict(), episode.moment)

@@ -17,6 +17,7 @@ from scipy.special import ndtri
 from scipy.stats import chi2
 
 from gaelp.core.errors import BadInput
+from gaelp.core.survival import log_log_interval, product_limit
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -60,10 +61,7 @@ class SurvivalCurve:
         times = np.asarray(times, float)
         survival = self.at(times)
         variance = np.append(0.0, self.log_variance)[np.searchsorted(self.times, times, side="right")]
-        z = ndtri(0.5 + level / 2)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            spread = np.exp(z * np.sqrt(variance) / np.log(survival))  # below 1
-            return survival ** (1 / spread), survival**spread
+        return log_log_interval(survival, variance, float(ndtri(0.5 + level / 2)))
 
     def quantile(self, share: float) -> float | None:
         """First time by which at least `share` have converted; None where that was never seen."""
@@ -154,9 +152,7 @@ def kaplan_meier(duration: ArrayLike, event: ArrayLike) -> SurvivalCurve:
     duration, seen = checked(duration, event)
     times, events = np.unique(duration[seen], return_counts=True)
     at_risk = duration.size - np.searchsorted(np.sort(duration), times)
-    with np.errstate(divide="ignore"):
-        log_variance = np.cumsum(events / (at_risk * (at_risk - events).astype(np.float64)))
-    survival = np.cumprod(1.0 - events / at_risk).astype(np.float64)
+    survival, log_variance = product_limit(events, at_risk)
     return SurvivalCurve(times, survival, log_variance, float(duration.max()), duration.size, int(seen.sum()))
 
 

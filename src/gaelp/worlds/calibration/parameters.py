@@ -65,7 +65,7 @@ FREE: Final = (
     Free("goodwill_click", "goodwill_click", (), "log", 0.35, "goodwill per visit"),
     Free("consent", "consent_share", (), "logit", 0.40, "share of devices that allow tracking"),
     Free("sign_up", "mail_signup", (), "log", 0.40, "chance that a visit leaves an address"),
-    Free("lag_days", "lag_mean_hours", (1,), "log", 0.35, "mean of the lag's arm of days"),
+    Free("lag_days", "lag_mean_hours", (1,), "log", 0.35, "mean of the lag's arm of days, hours"),
     Free("lag_slow", "lag_share", (2,), "logit", 0.40, "share of sales booked by the slow arm"),
     Free("first_segment", "segment_share", (0,), "logit", 0.40, "share of the first segment"),
 )
