@@ -10,13 +10,18 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gaelp.core.errors import BadInput
 from gaelp.observation.features import Feature, FeatureTable
+
+if TYPE_CHECKING:  # they bring torch
+    from torch import Tensor
+
+    from gaelp.agents.networks import ActorCritic
 
 Floats = NDArray[np.float64]
 
@@ -57,6 +62,14 @@ Without the two a seat cannot tell whether it keeps its limit, which its score h
 
 Source: alimama-tech/AuctionNet on GitHub, `strategy_train_env/bidding_train_env/strategy/`.
 """
+
+CORRECTION_FEATURES = FeatureTable(
+    "auctionnet correction",
+    (*AUCTIONNET_FEATURES.features, Feature("base", "nats", "ln(base's multiplier / CPA limit)", "own rule")),
+)
+"""What a network sees that corrects another policy: the same numbers, and what that policy would do."""
+LARGEST_CORRECTION = 2.0
+"""A correction of 1 multiplies what the base would bid by this, one of -1 divides it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -326,3 +339,43 @@ class Learned:
     def act(self, view: SeatView) -> Floats:
         """The limit times the exponential of the network's action."""
         return view.limit * np.exp(self.network.action(view.features))
+
+
+def correction_observation(view: SeatView, base: Floats) -> NDArray[np.float32]:
+    """(n_periods, n_seats, 19), `CORRECTION_FEATURES`; base is (n_periods, n_seats) multipliers."""
+    said = np.log(np.maximum(base / view.limit, 1e-9))
+    return np.concatenate((view.features, said[..., None]), axis=-1).astype(np.float32)
+
+
+def correction(action: NDArray[np.floating]) -> Floats:
+    """Factors on the base's multipliers of actions, which are cut to -1 to 1.
+
+    >>> correction(np.array([0.0, 1.0, -7.0])).tolist()
+    [1.0, 2.0, 0.5]
+    """
+    cut: Floats = np.clip(action.astype(np.float64), -1.0, 1.0)
+    return np.asarray(LARGEST_CORRECTION**cut)
+
+
+@dataclass
+class Corrected:
+    """Another policy's multiplier, times what a trained network's likeliest action says.
+
+    Attributes:
+        base: what is corrected; an action of 0 leaves it as it is.
+        network: of `CORRECTION_FEATURES` and one action; it may remember what a seat saw before.
+    """
+
+    base: SeatPolicy
+    network: "ActorCritic"
+    name: str = "corrected"
+    _state: "Tensor | None" = field(default=None, repr=False)
+
+    def act(self, view: SeatView) -> Floats:
+        """The base's multiplier, corrected."""
+        usual = self.base.act(view)
+        if view.tick == 0 or self._state is None:
+            self._state = self.network.first_state(usual.size)
+        seen = correction_observation(view, usual).reshape(usual.size, -1)
+        action, _, _, self._state = self.network.act(seen, self._state)
+        return usual * correction(action[:, 0]).reshape(usual.shape)
