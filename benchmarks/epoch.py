@@ -1,11 +1,11 @@
 """What an epoch of `controller` takes: acting and learning, as its training does them.
 
 100 worlds of 1,000 people: 60 days of warm-up, 30 of campaign and 30 of run-off, flown with the corrections
-and without. Twenty seconds of two cores are what such an epoch may take; it exits with 1 where acting and
-learning take more of the processor than that. Then the same by two processes, on the wall: 20 s only where
-both cores are free. Rows a second of the learner alone: `benchmarks/learning.py`.
+and without. Acting and learning may take 20 s on the wall of two cores: here in this process, whose torch and
+kernels use both, and by two processes, as `gaelp train --executor processes` does; it exits with 1 where both
+take longer, so both cores should be free. Rows a second of the learner alone: `benchmarks/learning.py`.
 
-    nice -n 10 python benchmarks/epoch.py
+    python benchmarks/epoch.py
 """
 
 import argparse
@@ -29,7 +29,7 @@ from gaelp.worlds.registry import trained_lines
 from gaelp.worlds.tuned import tuned_for
 
 N_WORLDS, N_PEOPLE, DAYS, RUNOFF_DAYS = 100, 1_000, 30, 30
-MOST_CPU_S = 2 * 20.0
+MOST_S = 20.0
 
 
 def main() -> int:
@@ -73,10 +73,11 @@ def main() -> int:
         act(2, two)  # workers start and warm worlds up
         started = time.perf_counter()
         ppo.learn(act(3, two).sequences)
-        print(f"by two processes: {time.perf_counter() - started:.1f} s on the wall, both")
-    fits = cpu + learn_cpu <= MOST_CPU_S
-    print(f"{'yes' if fits else 'NO'}: {cpu + learn_cpu:.1f} of at most {MOST_CPU_S:.0f} s of the processor")
-    return 0 if fits else 1
+        by_two = time.perf_counter() - started
+    print(f"by two processes: {by_two:.1f} s on the wall, both")
+    best = min(wall + learn_wall, by_two)
+    print(f"{'yes' if best <= MOST_S else 'NO'}: {best:.1f} of at most {MOST_S:.0f} s on the wall")
+    return 0 if best <= MOST_S else 1
 
 
 if __name__ == "__main__":
