@@ -14,7 +14,7 @@ from gaelp.journeys.store import JourneyStore
 from gaelp.prediction.predictor import Predictor
 from gaelp.service.keys import SCOPES
 
-from .conftest import SECRET, signed
+from .conftest import PATIENCE_S, SECRET, signed
 from .world import FEATURES, promote
 
 NOTICED_S = 1.1  # in which a change of keys is seen
@@ -318,10 +318,15 @@ def test_a_batch_of_outcomes_has_a_limit(service):
 
 
 def test_what_was_done_is_counted(service):
+    assert ask(service).status_code == 200 and service.call("GET", "/nowhere").status_code == 404
+    assert [service.purchase("counted-1").json()["queued"] for _ in range(2)] == [True, False]
     assert service.metric('gaelp_http_requests_total{method="POST",path="/api/ml/predict",status="200"}') > 0
     assert service.metric('gaelp_http_requests_total{method="GET",path="other"') > 0
-    assert service.metric("gaelp_predictions_served_total{") == service.metric(
+    end = time.monotonic() + PATIENCE_S  # what is served is recorded a little later
+    while service.metric("gaelp_predictions_served_total{") > service.metric(
         "gaelp_predictions_recorded_total "
-    )
+    ):
+        assert time.monotonic() < end, service.log.read_text()
+        time.sleep(0.05)
     assert service.metric("gaelp_predictions_lost_total{") == 0
     assert service.metric('gaelp_purchase_events_total{result="known"}') >= 1
