@@ -9,6 +9,7 @@ per core, on another day of a shared machine: AuctionNet 22-28 thousand, rlbidde
     python benchmarks/auctionnet.py --table --network cql=runs/auctionnet/cql.npz
 
 The table keeps its pieces in a folder, goes on where it stopped, and prints what it has not to make again.
+`--only ppo` trains our agent in five minutes, and flies it; a training that was stopped goes on.
 """
 
 import argparse

@@ -11,6 +11,7 @@ import torch
 from gaelp.agents.auctionnet_policies import AUCTIONNET_FEATURES, Network
 from gaelp.core.errors import BadInput, MismatchError
 from gaelp.learning.auctionnet_log import collect_log
+from gaelp.learning.auctionnet_ppo import PracticeSettings
 from gaelp.learning.auctionnet_table import POLICIES, AuctionNetTable, TableSettings, markdown
 from gaelp.learning.offline import Learner, Log, OfflineSettings
 from gaelp.worlds.auctionnet_flight import earlier_periods, stated_rivals
@@ -184,16 +185,18 @@ def test_a_log_of_the_auctionnet_adds_up_to_scores_and_knows_its_densities() -> 
 
 def test_a_table_is_made_once_and_says_who_flew(tmp_path: Path) -> None:
     small = TableSettings(periods=4, log_periods=1, updates=20, task=SMALL)
+    brief = PracticeSettings(epochs=2, periods=1, fewer=1, validate_every=1, validation_periods=2)
     said: list[str] = []
-    table = AuctionNetTable(tmp_path, small, said.append)
+    table = AuctionNetTable(tmp_path, small, said.append, brief)
     rows = table.rows(POLICIES)
     assert [row.policy for row in rows] == list(POLICIES)
     assert rows[3].policy == "dual" and rows[3].gain.mean == 0.0
+    assert rows[6].policy == "ppo" and (tmp_path / "ppo.npz").exists()
     for row in rows:
         assert row.score.mean is not None and row.score.mean >= 0.0
         assert 0.0 <= row.within <= 1.0 and row.spend_share <= 1.0
     made = len(said)
-    assert made > 0 and AuctionNetTable(tmp_path, small, said.append).rows(POLICIES) == rows
+    assert made > 0 and AuctionNetTable(tmp_path, small, said.append, brief).rows(POLICIES) == rows
     assert len(said) == made  # all was there
     assert markdown(rows).count("\n") == 2 + len(POLICIES)
     Network.load(tmp_path / "iql.npz").save(tmp_path / "other.npz")

@@ -68,7 +68,7 @@ CORRECTION_FEATURES = FeatureTable(
     (*AUCTIONNET_FEATURES.features, Feature("base", "nats", "ln(base's multiplier / CPA limit)", "own rule")),
 )
 """What a network sees that corrects another policy: the same numbers, and what that policy would do."""
-LARGEST_CORRECTION = 2.0
+LARGEST_CORRECTION = 3.0
 """A correction of 1 multiplies what the base would bid by this, one of -1 divides it."""
 
 
@@ -350,11 +350,11 @@ def correction_observation(view: SeatView, base: Floats) -> NDArray[np.float32]:
 def correction(action: NDArray[np.floating]) -> Floats:
     """Factors on the base's multipliers of actions, which are cut to -1 to 1.
 
-    >>> correction(np.array([0.0, 1.0, -7.0])).tolist()
-    [1.0, 2.0, 0.5]
+    >>> correction(np.array([0.0, 1.0, -7.0])).round(3).tolist()
+    [1.0, 3.0, 0.333]
     """
-    cut: Floats = np.clip(action.astype(np.float64), -1.0, 1.0)
-    return np.asarray(LARGEST_CORRECTION**cut)
+    factor: Floats = LARGEST_CORRECTION ** np.clip(action.astype(np.float64), -1.0, 1.0)
+    return factor
 
 
 @dataclass

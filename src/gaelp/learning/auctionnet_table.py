@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from gaelp.agents.auctionnet_policies import (
+    Corrected,
     CostCurve,
     Dual,
     Fixed,
@@ -18,10 +19,12 @@ from gaelp.agents.auctionnet_policies import (
     SeatPolicy,
     StepPid,
 )
+from gaelp.agents.networks import ActorCritic
 from gaelp.core.errors import BadInput
 from gaelp.core.files import replacing, write_text_atomic
 from gaelp.evaluation.intervals import Interval, PairedInterval, mean_interval, paired_interval
 from gaelp.learning.auctionnet_log import collect_log
+from gaelp.learning.auctionnet_ppo import PracticeSettings, train
 from gaelp.learning.offline import Learner, Log, OfflineSettings
 from gaelp.worlds.auctionnet_flight import Flown, earlier_periods, fly, stated_rivals
 from gaelp.worlds.auctionnet_task import AuctionNetSettings, score
@@ -73,16 +76,21 @@ class AuctionNetTable:
 
     Args:
         folder: for the cost curve, the log, networks and flights. settings: must be those of the folder.
-        told: called with a line of progress.
+        told: called with a line of progress. practice: of `ppo`; must be that of a checkpoint found there.
 
     Raises:
         BadInput: the folder holds pieces made with other settings.
     """
 
     def __init__(
-        self, folder: Path, settings: TableSettings | None = None, told: Told = lambda _: None
+        self,
+        folder: Path,
+        settings: TableSettings | None = None,
+        told: Told = lambda _: None,
+        practice: PracticeSettings | None = None,
     ) -> None:
         self.folder, self.settings, self._told = folder, settings or TableSettings(), told
+        self._practice = practice
         config, said = folder / "config.json", json.dumps(asdict(self.settings), indent=1)
         if config.exists() and config.read_text() != said:
             remedy = "Name another folder, or delete this one."
@@ -122,6 +130,11 @@ class AuctionNetTable:
             learner = Learner(algorithm, self.log(), self.settings.offline).fit(self.settings.updates)
             learner.network().save(path)
         return Network.load(path)
+
+    def corrector(self) -> ActorCritic:
+        """The network of `ppo`, trained in the environment; a training that was stopped goes on."""
+        path, task = self.folder / "ppo.npz", self.settings.task
+        return train(path, self.curve(), self._practice, task, self._told)
 
     def flown(self, name: str, networks: Mapping[str, Path] | None = None) -> Flown:
         """A policy's held-out flight.
@@ -174,6 +187,7 @@ class AuctionNetTable:
             "dual": lambda: Dual(self.curve()),
             "bc": lambda: Learned(self.network("bc"), "bc"),
             "iql": lambda: Learned(self.network("iql"), "iql"),
+            "ppo": lambda: Corrected(Dual(self.curve()), self.corrector(), "ppo"),
         }
         if name not in made:
             allowed = f"must be one of {', '.join(POLICIES)}, or the name of a network"
@@ -181,7 +195,7 @@ class AuctionNetTable:
         return made[name]()
 
 
-POLICIES = ("fixed", "step_pid", "online_lp", "dual", "bc", "iql")
+POLICIES = ("fixed", "step_pid", "online_lp", "dual", "bc", "iql", "ppo")
 
 
 def markdown(rows: Sequence[Row]) -> str:
