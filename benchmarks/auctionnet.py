@@ -9,7 +9,7 @@ per core, on another day of a shared machine: AuctionNet 22-28 thousand, rlbidde
     python benchmarks/auctionnet.py --table --network cql=runs/auctionnet/cql.npz
 
 The table keeps its pieces in a folder, goes on where it stopped, and prints what it has not to make again.
-`--only ppo` trains our agent in five minutes, and flies it; a training that was stopped goes on.
+`--table --only ppo` trains our agent in five minutes, and flies it; a training that was stopped goes on.
 """
 
 import argparse
@@ -73,6 +73,8 @@ def main() -> None:
     parser.add_argument("--only", help="make only this piece: log, or a policy's flight")
     parser.add_argument("--network", action="append", default=[], help="NAME=FILE of another learner")
     given = parser.parse_args()
+    if given.only and not given.table:
+        parser.error("--only is of the table: give --table, too")
     networks = {name: Path(path) for name, path in (pair.split("=", 1) for pair in given.network)}
     if given.table:
         table(given.folder, given.periods, given.only, networks)

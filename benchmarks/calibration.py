@@ -1,12 +1,13 @@
 """Whether calibration finds known markets again, and whether an agent trained in what it found flies well.
 
-    python benchmarks/calibration.py coverage     # 40 worlds exported as files, read and calibrated
+    python benchmarks/calibration.py coverage     # 40 worlds exported, discovered, read, calibrated
     python benchmarks/calibration.py agent        # agents of the calibrated and the true market, in the true
 
 Both keep what they have done in --keep and go on from there; both print JSON, and exit with 1 where a claim
 does not hold:
 
-- coverage: of the true levels of all parameters and worlds, .85 to .95 lie in the 90 % intervals;
+- coverage: of the true levels of all parameters and worlds, .85 to .95 lie in the 90 % intervals; discovery
+  finds in the same files the purchases that were made, no more and no fewer;
 - agent: what the agent of the calibrated market earns beyond dual pacing, incrementally, is at least .7 of
   what the agent of the true market does, and above 0 by the 95 % interval over worlds. Beside them flies
   `base`, the `value` of the base market that was never told of these data: what calibration itself brings.
@@ -17,6 +18,7 @@ less than it was.
 """
 
 import argparse
+import datetime as dt
 import json
 import sys
 import tempfile
@@ -28,15 +30,18 @@ from typing import Any
 
 import numpy as np
 
+from gaelp.core.files import write_text_atomic
 from gaelp.core.plain import as_json
 from gaelp.data.calibration_reading import read_observed
 from gaelp.data.calibration_targets import statistics_of
+from gaelp.data.discovery.discovering import discover
 from gaelp.evaluation.intervals import paired_interval, ratio_of_sums_interval
 from gaelp.evaluation.judge import judge
 from gaelp.learning import value
 from gaelp.market.file import MarketFile, load
 from gaelp.market.market import World
 from gaelp.worlds.calibration.checking import coverage
+from gaelp.worlds.calibration.fitting import UNIDENTIFIED
 from gaelp.worlds.calibration.inference import Learner
 from gaelp.worlds.calibration.parameters import FREE, levels_of, prior_world, with_start
 from gaelp.worlds.calibration.simulating import Draws, Setting, batches_of, draw
@@ -51,11 +56,11 @@ PRIOR_SEED, TRUE_SEED, AGENT_SEED = 0, 1001, 1002
 LOW, HIGH, GAP = 0.85, 0.95, 0.7
 
 
-def exported(base: MarketFile, world: World, setting: Setting) -> np.ndarray:
-    """Statistics of a world, by way of its files; nothing else of it is read."""
+def exported(base: MarketFile, world: World, setting: Setting) -> dict[str, Any]:
+    """Statistics of a world, by way of its files, and what discovery says of them; nothing else is read."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        export_ga4(
+        told, _ = export_ga4(
             folder,
             world,
             status_quo(base),
@@ -64,19 +69,25 @@ def exported(base: MarketFile, world: World, setting: Setting) -> np.ndarray:
             options=Ga4Options(),
         )
         observed = read_observed(folder / EVENTS_FOLDER, folder / ADS, setting.n_people)
-    return statistics_of(observed)
+        found = discover(folder / EVENTS_FOLDER, now=dt.datetime.now(dt.UTC), ads=folder / ADS).data
+    return {
+        "statistics": statistics_of(observed).tolist(),
+        "purchases": told["purchases"],
+        "discovered": found["source"]["purchases"],
+        "segments": len(found["segments"].get("items", [])),
+    }
 
 
 def true_worlds(
     base: MarketFile, setting: Setting, n_worlds: int, seed: int, kept: Path
-) -> Iterator[tuple[World, np.ndarray]]:
-    """Worlds of known levels and what their files say, kept one by one."""
+) -> Iterator[tuple[World, dict[str, Any]]]:
+    """Worlds of known levels and what their files say (`exported`), kept one by one."""
     for i in range(n_worlds):
         world = prior_world(base, seed, i)
         path = kept / f"true-{seed}-{i:03d}.json"
         if not path.is_file():
-            path.write_text(as_json({"statistics": exported(base, world, setting).tolist()}))
-        yield world, np.array(json.loads(path.read_text())["statistics"])
+            write_text_atomic(path, as_json(exported(base, world, setting)))
+        yield world, json.loads(path.read_text())
 
 
 def learnt(base: MarketFile, setting: Setting, n_prior: int, kept: Path) -> Learner:
@@ -90,10 +101,10 @@ def run_coverage(base: MarketFile, setting: Setting, options: argparse.Namespace
     worlds = list(true_worlds(base, setting, options.worlds, TRUE_SEED, kept))
     held = Draws(
         np.array([levels_of(world.file, base) for world, _ in worlds]),
-        np.array([statistics for _, statistics in worlds]),
+        np.array([told["statistics"] for _, told in worlds]),
     )
     found = coverage(learner, held)
-    told = found.shrinkage <= 0.8
+    told = found.shrinkage <= UNIDENTIFIED
     parameters = {
         free.name: {
             "coverage": found.by_parameter[i],
@@ -104,7 +115,8 @@ def run_coverage(base: MarketFile, setting: Setting, options: argparse.Namespace
         for i, free in enumerate(FREE)
     }
     by_world = ((found.ranks > 0.05) & (found.ranks < 0.95))[:, told].mean(axis=1)
-    holds = LOW <= found.share <= HIGH
+    discovered = [each["discovered"] for _, each in worlds] == [each["purchases"] for _, each in worlds]
+    holds = LOW <= found.share <= HIGH and discovered
     result = {
         "worlds": len(held),
         "prior_worlds": options.prior,
@@ -115,6 +127,8 @@ def run_coverage(base: MarketFile, setting: Setting, options: argparse.Namespace
         "identified": int(told.sum()),
         "coverage_of_identified": float(found.by_parameter[told].mean()),
         "se_of_identified": float(by_world.std(ddof=1) / np.sqrt(len(by_world))),
+        "all_purchases_discovered": discovered,
+        "segments_discovered": [each["segments"] for _, each in worlds],
         "holds": holds,
         "parameters": parameters,
     }
@@ -126,13 +140,20 @@ def run_agent(base: MarketFile, setting: Setting, options: argparse.Namespace, k
     """The second claim."""
     learner = learnt(base, setting, options.prior, kept)
     rows = []
-    for i, (world, statistics) in enumerate(true_worlds(base, setting, options.worlds, AGENT_SEED, kept)):
-        asked = f"{options.prior}-{options.practice}-{options.judged}-{options.judged_people}"
+    for i, (world, told) in enumerate(true_worlds(base, setting, options.worlds, AGENT_SEED, kept)):
+        sizes = (
+            options.prior,
+            options.practice,
+            options.practice_people,
+            options.judged,
+            options.judged_people,
+        )
+        asked = "-".join(map(str, sizes))
         path = kept / f"agents-{i:03d}-{asked}.json"
         if not path.is_file():
             began = time.perf_counter()
-            row = flown(base, world, learner, statistics, options)
-            path.write_text(as_json({**row, "seconds": time.perf_counter() - began}))
+            row = flown(base, world, learner, np.array(told["statistics"]), options)
+            write_text_atomic(path, as_json({**row, "seconds": time.perf_counter() - began}))
         rows.append(json.loads(path.read_text()))
         print(f"world {i}: {rows[-1]}", file=sys.stderr, flush=True)
     holds = False

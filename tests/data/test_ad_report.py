@@ -18,7 +18,7 @@ FIRST, LAST = dt.date(2025, 5, 1), dt.date(2025, 5, 31)
 READERS: dict[str, Callable[[Path], object]] = {
     "calibration": lambda path: read_ad_report(path, by=("hour",)),
     "discovery": lambda path: summed_ads(path, FIRST, LAST, []),
-    "updater": _ads,
+    "updater": lambda path: _ads(read_ad_report(path, by=("hour", "line")).within(FIRST, LAST)[0]),
 }
 BAD = {
     "no columns": ("date,hour,line\n", "must have the columns"),
@@ -114,6 +114,8 @@ def test_discovery_and_the_updater_sum_what_is_told(tmp_path: Path) -> None:
     assert (email["channel"], email["impressions"], email["clicks"]) == ("email", None, 1)
     assert (search["impressions"], search["clicks"], search["cost_micros"]) == (23, 3, 300)
     assert search["conversions"] is None and search["cost_per_click"] == pytest.approx(1e-4)
-    cells = _ads(path)
+    report, n_outside = read_ad_report(path, by=("hour", "line")).within(FIRST, LAST)
+    cells = _ads(report)
+    assert n_outside == 2 and len(cells) == 3
     assert cells["2025-05-01", "3", "a"] == {"impressions": 11, "clicks": 1, "cost_micros": 100}
     assert cells["2025-05-02", "4", "b"] == {"clicks": 1, "cost_micros": 2}

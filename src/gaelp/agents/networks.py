@@ -295,6 +295,10 @@ class ActorCritic(nn.Module):
             raise BadInput(f"network {broken[0]}", where, allowed, "Go back to an older checkpoint.")
         return network
 
+    def copy(self) -> "ActorCritic":
+        """A network of its own with the same numbers."""
+        return ActorCritic.restored(self.header(), self.arrays(), self.table, "a copy")
+
 
 def write_arrays(path: str | Path, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write named arrays and a header that JSON can say, whole or not at all."""

@@ -32,7 +32,7 @@ from gaelp.observation.view import View
 from gaelp.platforms.simulated import SimulatedPlatform
 from gaelp.worlds.flight import (
     Flight,
-    Recorder,
+    FlightRecorder,
     Tick,
     fly,
     make_brief,
@@ -421,7 +421,7 @@ class Informed:
         account = open_account(platform, brief, seat=0, days=days)
         moments, noise = moments_of(market.rules), noise_draws()
         self.predicted_usd, self.multiplier = np.zeros(n_worlds), np.zeros((n_worlds, hours))
-        recorder = Recorder(market, days)
+        recorder = FlightRecorder(market, days)
         for h in recorder.hours(tick):
             account.submit(
                 desk.decide(

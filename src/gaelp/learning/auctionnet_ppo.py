@@ -87,7 +87,7 @@ class Practice:
     Attributes:
         time: (n,) ticks. period, seat: (n,) whose row it is.
         weight: (n,) budget / limit over its mean, as the table takes means of scores, not of budgets' worth.
-        spend, worth, conversions: (n,) so far. limit, budget: (n,).
+        spend, worth: (n,) so far. limit, budget: (n,).
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class Practice:
         self._env.reset(self._seed, numbers)
         self.limit, self.budget = self._env.limit[self._row], self._env.budget[self._row]
         self.weight = self.budget / self.limit / self._typical
-        self.spend, self.worth, self.conversions = (np.zeros(len(self.time)) for _ in range(3))
+        self.spend, self.worth = np.zeros(len(self.time)), np.zeros(len(self.time))
         self.time = np.zeros(len(self.time))
         return self._observe()
 
@@ -131,7 +131,6 @@ class Practice:
         outcome = self._env.step(multiplier)
         self.spend = self.spend + outcome.spend[self._row]
         self.worth = self.worth + outcome.worth[self._row]
-        self.conversions = self.conversions + outcome.conversions[self._row]
         self.time = self.time + 1.0
         ended = np.full(len(self.time), self._env.tick == N_TICKS)
         seen = self._seen if ended.all() else self._observe()
@@ -153,14 +152,10 @@ class Examined:
     """What a network scores in validation periods; (n,) seats and periods, always the same.
 
     Attributes:
-        predicted: score of predicted conversions. score: of those that came. spend_share: spend / budget.
-        within: whether the CPA limit was kept. period: which.
+        predicted: score of predicted conversions. period: which.
     """
 
     predicted: Floats
-    score: Floats
-    spend_share: Floats
-    within: Flags
     period: NDArray[np.int64]
 
     def gain(self, other: "Examined") -> tuple[float, float]:
@@ -183,13 +178,7 @@ def examine(
         settings=fewer_and_larger(task, practice.fewer),
     )
     collect(flown, network, steps=N_TICKS, epoch=0, generator=None)
-    return Examined(
-        predicted=score(flown.worth, flown.spend, flown.limit),
-        score=score(flown.conversions, flown.spend, flown.limit),
-        spend_share=flown.spend / flown.budget,
-        within=flown.spend <= flown.limit * flown.conversions,
-        period=flown.period,
-    )
+    return Examined(predicted=score(flown.worth, flown.spend, flown.limit), period=flown.period)
 
 
 def fewer_and_larger(task: AuctionNetSettings, times: int) -> AuctionNetSettings:
@@ -253,7 +242,7 @@ def train(
             found = examine(ppo.network, curve, how, task)
             gain, error = found.gain(reference)
             if gain > ppo.notes["gain"]:
-                ppo.best, ppo.notes["gain"], ppo.notes["best_epoch"] = _copied(ppo.network), gain, ppo.epoch
+                ppo.best, ppo.notes["gain"], ppo.notes["best_epoch"] = ppo.network.copy(), gain, ppo.epoch
             ppo.notes["history"].append([ppo.epoch, gain, error])
             ppo.save(path)
             reward = np.mean([report["reward"] for report in reports])
@@ -277,7 +266,3 @@ def _learning(how: PracticeSettings) -> PPOSettings:
         entropy=how.entropy,
         seed=how.seed,
     )
-
-
-def _copied(network: ActorCritic) -> ActorCritic:
-    return ActorCritic.restored(network.header(), network.arrays(), network.table, "a copy")

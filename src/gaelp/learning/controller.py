@@ -213,7 +213,7 @@ class _School:
         ppo = self._ppo
         if not ppo.network.measured:
             ppo.measure(self._practise(0).sequences)
-            ppo.best = _copied(ppo.network)
+            ppo.best = ppo.network.copy()
             torch.nn.init.zeros_(ppo.best.policy.weight)
             torch.nn.init.zeros_(ppo.best.policy.bias)
         level = self.course.level
@@ -240,7 +240,7 @@ class _School:
         found = Validation.of(ppo.epoch, gain)
         best = self.course.add(found)
         if best:
-            ppo.best = _copied(ppo.network)
+            ppo.best = ppo.network.copy()
         return asdict(found) | {"best": best}
 
     def tired(self, every: int, patience: int | None) -> bool:
@@ -253,10 +253,6 @@ class _School:
         self._ppo.notes = self.course.notes()
         if self._league is not None:
             self._ppo.earlier = self._league.networks
-
-
-def _copied(network: ActorCritic) -> ActorCritic:
-    return ActorCritic.restored(network.header(), network.arrays(), network.table, "a copy")
 
 
 def _new(core: str, days: int, seed: int) -> PPO:

@@ -22,7 +22,7 @@ from gaelp.learning.seat_journeys import SeatJourneys
 from gaelp.market.market import Market
 from gaelp.platforms.line_bids import Requests, read_requests
 from gaelp.platforms.simulated import SimulatedPlatform
-from gaelp.worlds.flight import Flight, Recorder, Tick, make_brief, open_account, panel_budget
+from gaelp.worlds.flight import Flight, FlightRecorder, Tick, make_brief, open_account, panel_budget
 from gaelp.worlds.tuned import Tuned, tuned_for
 
 Floats = NDArray[np.float64]
@@ -72,7 +72,7 @@ class SeatFlight:
         if days < 1:
             raise BadInput("days", days, "must be at least 1", "Fly at least one day.")
         desk = _Desk(self, market, traffic, days, daily_budget_usd, seed, tuned)
-        recorder = Recorder(market, days)
+        recorder = FlightRecorder(market, days)
         for _ in recorder.hours(tick):
             desk.hour()
         desk.close()

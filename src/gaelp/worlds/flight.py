@@ -114,7 +114,7 @@ _BY_WORLD = (
 """Arrays of a flight whose first axis is the world."""
 
 
-class Recorder:
+class FlightRecorder:
     """Keeps what the record of a flight needs beside reports: counters as it began, and rivals day by day.
 
     Args:
@@ -324,7 +324,7 @@ def fly_together(
             )
         )
         policy.start(brief)
-    recorder = Recorder(market, days, keep_bids=keep_bids)
+    recorder = FlightRecorder(market, days, keep_bids=keep_bids)
     for _ in recorder.hours(tick):
         for account, policy in zip(accounts, policies, strict=True):
             account.decide(policy)

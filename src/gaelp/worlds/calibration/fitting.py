@@ -41,8 +41,7 @@ class Calibration:
     Attributes:
         base: the market that was fitted, started as the data ask. file: the fitted one.
         spread: how much its worlds differ. observed: the data. posterior: of the levels.
-        prior_sd: (len(FREE),) of the levels before. explained: (len(FREE),) share of their variance that
-            figures tell, on worlds left out.
+        prior_sd: (len(FREE),) of the levels before.
         real: (n_statistics,) figures of the data. simulated: (n_worlds, n_statistics) of worlds of the
             posterior. prior: (n_worlds, n_statistics) of worlds of the prior.
         area: of the classifier of journeys; None where too few people are known.
@@ -55,7 +54,6 @@ class Calibration:
     observed: Observed
     posterior: Posterior
     prior_sd: Floats
-    explained: Floats
     real: Floats
     simulated: Floats
     prior: Floats
@@ -158,7 +156,7 @@ def calibrate(
     real = statistics_of(observed)
     draws = draw(base, setting, n_worlds, seed, kept=kept, tick=tick)
     learner = Learner.of(draws)
-    posterior, prior_sd, explained = learner.posterior(real), learner.prior_sd, learner.explained()
+    posterior, prior_sd = learner.posterior(real), learner.prior_sd
     if second_round:
         log("second round")
         bounds = posterior.bounds()
@@ -183,7 +181,6 @@ def calibrate(
         observed=observed,
         posterior=posterior,
         prior_sd=prior_sd,
-        explained=explained,
         real=real,
         simulated=simulated,
         prior=draws.statistics,
