@@ -135,6 +135,34 @@ def test_a_move_dated_ahead_counts_as_made_with_the_one_before_it():
     assert days_of([move(day) for day in (90, 3, 50, 51, 7, 10, 11)], now_us) == [0, 3, 3, 3, 7, 10, 10]
 
 
+def test_a_day_that_is_known_false_stays_so_when_it_has_come():
+    def move(day):
+        at = dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(days=day)
+        return Move(action="reject", aliases={}, who="test", why="test", at=at.isoformat())
+
+    moves = [move(day) for day in (90, 3, 50, 51, 7)]
+    for today in (7, 10, 50, 89, 90, 95, 1000):
+        assert days_of(moves, today * DAY_US) == [0, 3, 3, 3, 7]
+    alone = [move(day) for day in (3, 90)]  # with none after it, it cannot be told from a true one later
+    assert [days_of(alone, today * DAY_US) for today in (89, 90)] == [[3, 3], [3, 90]]
+    same = [move(day) for day in (3.6, 3.5, 3.9)]  # hours do not matter
+    assert days_of(same, 3 * DAY_US) == [3, 3, 3] and days_of([], DAY_US) == []
+
+
+def test_what_a_clock_ahead_has_dated_is_known_false_when_that_day_is_over(sqlite, tmp_path, monkeypatch):
+    with loop(sqlite, tmp_path) as retrainer:
+        with monkeypatch.context() as patched:
+            patched.setattr("gaelp.prediction.look.train_challenger", trained_ahead)
+            with_champion(retrainer)
+        dated_ahead(retrainer, 40)  # as if promoted on day 60, by a model that has learnt until day 59
+        fill(retrainer.tracker, range(20, 27), **served_by_champion(retrainer))
+        assert look(retrainer, 27, force=True).status == "challenger_rejected"  # moves that are dated right
+        fill(retrainer.tracker, range(27, 61), **served_by_champion(retrainer))
+        found = look(retrainer, 61, force=True)
+        assert found.figures["accuracy"]["rows"] == 7 * 60
+        assert found.figures["gate"]["figures"]["challenger"]["rows"] == 3 * 60
+
+
 def test_a_challenger_learns_only_from_days_before_those_that_judge_it(sqlite, tmp_path):
     with loop(sqlite, tmp_path) as retrainer:
         with_champion(retrainer)

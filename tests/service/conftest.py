@@ -91,7 +91,7 @@ def start(tmp_path_factory):
         options = ("--config", config, "--models", folder / "models", "--keys", folder / "keys.json")
         database = database or f"sqlite:///{folder}/service.db"
         command = [sys.executable, "-c", SERVE, "--database", database, *map(str, options)]
-        log = folder / "log"
+        log = folder / f"log-{len(started)}"  # of this start, also where another runs in the same folder
         with open(log, "w") as file:
             environment = {**os.environ, "GAELP_WEBHOOK_SECRETS": SECRET}
             process = subprocess.Popen(command, stderr=file, stdout=file, env=environment)

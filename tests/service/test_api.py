@@ -256,6 +256,8 @@ def test_a_purchase_that_is_not_signed_or_old_is_refused(service):
         ({"at": "yesterday"}, "at"),
         ({"at": "2199-01-01T00:00:00Z"}, "at"),
         ({"at": "2026-01-01T00:00:00"}, "at"),
+        ({"at": 1_767_225_600}, "at"),
+        ({"clicked_at": "1767225600"}, "clicked_at"),
         ({"at": "0001-01-01T00:00:00Z"}, "at"),
         ({"clicked_at": "2199-01-01T00:00:00Z"}, "clicked_at"),
         ({"value_micros": -1}, "value_micros"),
@@ -328,5 +330,7 @@ def test_what_was_done_is_counted(service):
     ):
         assert time.monotonic() < end, service.log.read_text()
         time.sleep(0.05)
+    served = service.metric("gaelp_predictions_served_total{")
+    assert service.metric("gaelp_predictions_recorded_total ") == served > 0
     assert service.metric("gaelp_predictions_lost_total{") == 0
     assert service.metric('gaelp_purchase_events_total{result="known"}') >= 1

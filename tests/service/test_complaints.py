@@ -91,6 +91,12 @@ def outcome(**changes):
         ),
         (CheckRequest, {"force": 1}, "force", 1, "must be true or false"),
         (PurchaseEvent, {"at": "noon"}, "at", "noon", MOMENT),
+        (PurchaseEvent, {"at": 1_700_000_000}, "at", 1_700_000_000, MOMENT),
+        (PurchaseEvent, {"at": "1700000000"}, "at", "1700000000", MOMENT),
+        (PurchaseEvent, {"at": "1700000000.5"}, "at", "1700000000.5", MOMENT),
+        (PurchaseEvent, {"at": "2026-01-01"}, "at", "2026-01-01", MOMENT),
+        (PurchaseEvent, {"at": True}, "at", True, MOMENT),
+        (PurchaseEvent, {**SALE, "clicked_at": 1_700_000_000}, "clicked_at", 1_700_000_000, MOMENT),
         (PurchaseEvent, {"at": "2026-01-01T00:00:00"}, "at", "2026-01-01T00:00:00", MOMENT),
         (PurchaseEvent, {**SALE, "currency": "usd"}, "currency", "usd", "must be three capital letters"),
         (

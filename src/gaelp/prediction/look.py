@@ -4,6 +4,7 @@ import datetime as dt
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -310,7 +311,7 @@ class Look:
     def _load(self, name: str) -> "_Kept":
         version = self.registry.get(name)
         model = load(version.folder)
-        return _Kept(name, model, _learnt_until(version, model, self.today))
+        return _Kept(name, model, _learnt_until(version, model))
 
 
 @dataclass(frozen=True)
@@ -350,30 +351,34 @@ def reasons_of(reasons: Sequence[GateReason]) -> tuple[Reason, ...]:
 def days_of(moves: Sequence[Move], now_us: int) -> list[int]:
     """Days of moves, since 1970 began.
 
-    One that is dated later than now was made by a clock ahead: all that is known of it is that it came after
-    the move before it, whose day it gets; the first of all gets 0.
+    One that is dated on a later day than today, or than a move after it, was made by a clock ahead: all that
+    is known of it is that it came after the move before it, whose day it gets; the first of all gets 0. So
+    nothing changes when its false day comes. But the newest of all, where it is dated ahead, is known to be
+    false only until that day: with none after it, nothing tells it from a true one any more.
 
     Args:
         moves: of a registry, oldest first. now_us: microseconds since 1970 began.
     """
+    told = [day_of(move.at) for move in moves]
+    latest = list(accumulate([now_us // DAY_US, *reversed(told)], min))[
+        -2::-1
+    ]  # that each can have been made
     found, day = [], 0
-    for move in moves:
-        at_us = micros_since_1970("at", dt.datetime.fromisoformat(move.at))
-        day = at_us // DAY_US if at_us <= now_us else day
+    for dated, bound in zip(told, latest, strict=True):
+        day = dated if dated <= bound else day
         found.append(day)
     return found
 
 
-def _learnt_until(version: Version, model: ResponseModel, today: int) -> int:
+def _learnt_until(version: Version, model: ResponseModel) -> int:
     """As told by the model; else it cannot have learnt from days after it was registered.
 
-    A model that a clock ahead has trained tells a day to come: then the last day of its rows counts.
+    Nor from days after the last of its rows, whatever a clock ahead has told.
     """
     told = model.manifest.get("trained_until")
     until = day_of(version.at) if told is None else int(told)
-    if until >= today:
-        until = int((model.manifest.get("data") or {}).get("last_day", until))
-    return until
+    last = (model.manifest.get("data") or {}).get("last_day")
+    return until if last is None else min(until, int(last))
 
 
 def _some(rows: Sequence[Any]) -> Sequence[Any]:

@@ -127,7 +127,7 @@ async def _run_due(service: Service) -> None:
             told = await service.retrainer.ask(
                 "run_due", limit_s=service.settings.retrain_limit_s, now=service.now()
             )
-        except (BadInput, Unavailable) as error:
+        except Unavailable as error:
             log.error("what is due could not be done: %s", error)
             continue
         if (reply := told["reply"]) is not None:

@@ -24,6 +24,7 @@ from gaelp.service.complaints import CURRENCY, NO_CONTROLS, NO_NUL
 from gaelp.service.example_reply import REPLY
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}", re.ASCII)  # and what Pydantic reads after it
 _FIRST_DAY, _LAST_DAY = dt.date(1970, 1, 2), dt.date(2199, 12, 31)
 Text = Annotated[str, Field(min_length=1, max_length=200, pattern=NO_CONTROLS)]
 Number = Annotated[StrictFloat, Field(ge=-1e30, le=1e30, allow_inf_nan=False)]
@@ -36,11 +37,21 @@ Features = Annotated[
         description="The columns of the model, all of them and no others; null where one is empty.",
     ),
 ]
+
+
+def _require_text_of_moment(told: object) -> object:
+    """Text that begins as a moment in ISO 8601; seconds since 1970, which Pydantic reads too, are refused."""
+    if not (isinstance(told, str) and _MOMENT.match(told)):
+        raise PydanticCustomError("datetime_text", "no moment")
+    return told
+
+
 Moment = Annotated[
     AwareDatetime,
     Field(
         ge=dt.datetime(1990, 1, 1, tzinfo=dt.UTC), lt=dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
     ),  # as journeys
+    BeforeValidator(_require_text_of_moment),
 ]
 
 

@@ -44,7 +44,7 @@ class RetrainerProcess:
 
         Raises:
             BadInput: it refuses its settings, such as the database.
-            Unavailable: it does not come up, or the service is being stopped.
+            Unavailable: it cannot be started, does not come up, or the service is being stopped.
         """
         async with self._starting:
             if self._process is not None and self._process.returncode is None:
@@ -55,14 +55,18 @@ class RetrainerProcess:
             await asyncio.sleep(max(0.0, self._started_s + _REST_S - loop.time()))
             self._started_s = loop.time()
             self._metrics.restarts.inc()
-            process = self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "gaelp.service.retrainer_process"),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                limit=_LONGEST_LINE,
-                start_new_session=True,  # Ctrl-C is for the service, which then ends this one in order
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-            )
+            try:
+                process = self._process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-m", "gaelp.service.retrainer_process"),
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=asyncio.subprocess.PIPE,
+                    limit=_LONGEST_LINE,
+                    start_new_session=True,  # Ctrl-C is for the service, which then ends this one in order
+                    env={**os.environ, "OMP_NUM_THREADS": "1"},
+                )
+            except OSError as error:  # such as too many open files, or no memory
+                log.error("the process that retrains cannot be started: %s", error)
+                raise Unavailable("The process that retrains cannot be started at present.") from None
             told = self._settings
             setup = {"database": told.database, "models": told.models, "config": told.config}
             assert process.stdin is not None

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import logging
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -46,6 +47,7 @@ class Service:
     def __post_init__(self) -> None:
         self.secrets = self.settings.secrets
         self._logged: str | None = None
+        self._logging = threading.Lock()  # batches are predicted in threads
 
     def now(self) -> str:
         """The present moment, as text."""
@@ -57,6 +59,8 @@ class Service:
             return self.predictor.version
         except NoChampion:
             return None
+        finally:
+            self._log_problem()
 
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> tuple[str, Sequence[float]]:
         """As `Predictor.predict`.
@@ -68,13 +72,24 @@ class Service:
             version, chances = self.predictor.predict(rows)
         except NoChampion:
             if self.predictor.problem is not None:
-                if self.predictor.problem != self._logged:  # once, not with every request
-                    log.error("%s", self.predictor.problem)
-                self._logged = self.predictor.problem
                 raise Unavailable("The champion cannot be loaded; the service's log says why.") from None
             remedy = "Retrain, or promote a version."
             raise NoModel("champion", None, "must be held by a version", remedy) from None
+        finally:
+            self._log_problem()
         return version, chances.tolist()
+
+    def _log_problem(self) -> None:
+        """Say what keeps the champion from being loaded, and that it is over: once, not at every request."""
+        with self._logging:
+            problem = self.predictor.problem
+            if problem == self._logged:
+                return
+            self._logged = problem
+            if problem is None:
+                log.info("The trouble with the champion is over.")
+            else:
+                log.error("%s", problem)
 
     async def ask(self, job: str, *, most: int, limit_s: float = _SHORT_S, **given: Any) -> dict[str, Any]:
         """As `RetrainerProcess.ask`, for at most so many requests of a kind at a time.
