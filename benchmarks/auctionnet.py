@@ -75,9 +75,18 @@ def main() -> None:
     given = parser.parse_args()
     if given.only and not given.table:
         parser.error("--only is of the table: give --table, too")
+    if given.periods < 1:
+        parser.error(f"--periods was {given.periods}; must be at least 1")
+    if wrong := [pair for pair in given.network if "=" not in pair]:
+        parser.error(f"--network was {wrong[0]}; must be NAME=FILE")
     networks = {name: Path(path) for name, path in (pair.split("=", 1) for pair in given.network)}
     if given.table:
-        table(given.folder, given.periods, given.only, networks)
+        from gaelp.core.errors import GaelpError
+
+        try:
+            table(given.folder, given.periods, given.only, networks)
+        except GaelpError as error:
+            parser.exit(2, f"error: {error}\n")
     else:
         speed()
 

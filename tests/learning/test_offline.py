@@ -207,3 +207,19 @@ def test_a_table_is_made_once_and_says_who_flew(tmp_path: Path) -> None:
         AuctionNetTable(tmp_path, dataclasses.replace(small, periods=5))
     with pytest.raises(BadInput, match="policy"):
         table.rows(["nobody"])
+    with pytest.raises(BadInput, match="a flight of this theirs"):
+        table.rows(["theirs"], {"theirs": tmp_path / "bc.npz"})
+    dual, fixed = (tmp_path / f"flown_{name}.npz" for name in ("dual", "fixed"))
+    whole = dual.read_bytes()
+    for wrong, said_of_it in (
+        (fixed.read_bytes(), "a flight of this dual"),
+        (whole[:100], "flown_dual.npz.*whole"),
+    ):
+        dual.write_bytes(wrong)
+        with pytest.raises(BadInput, match=said_of_it):
+            table.rows(["dual"])
+    dual.write_bytes(whole)
+    assert table.rows(POLICIES) == rows
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(BadInput, match="same settings"):
+        AuctionNetTable(tmp_path, dataclasses.replace(small, periods=5))

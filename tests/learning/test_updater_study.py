@@ -27,7 +27,7 @@ MARKET = Path(__file__).parents[2] / "markets" / "family_safety.toml"
 
 
 @pytest.mark.study
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(1200)
 def test_what_segment_bids_earn_on_validation_worlds_is_told(tmp_path: Path) -> None:
     file = load(MARKET)
     make = make_policy("value", file)

@@ -305,6 +305,10 @@ def test_what_the_data_tell_is_found_again_and_kept_worlds_are_used(
     assert 0.0 <= figures["journeys"]["low"] <= figures["journeys"]["auc"] <= 1.0
     again = draw(found.base, SMALL, 96, 11, kept=kept, tick=lambda _: None)
     np.testing.assert_array_equal(again.statistics, found.prior)
+    batch = next(kept.glob("worlds-11-*.npz"))
+    batch.write_bytes(batch.read_bytes()[:100])
+    with pytest.raises(BadInput, match=f"{batch.name}.*must be whole"):
+        draw(found.base, SMALL, 96, 11, kept=kept, tick=lambda _: None)
 
 
 def test_too_few_worlds_and_another_length_are_refused(base: MarketFile, exports: dict[bool, Path]) -> None:

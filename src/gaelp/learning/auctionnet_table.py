@@ -1,12 +1,15 @@
 """The auctionnet's table: baselines and learnt policies in the same held-out periods, with intervals."""
 
+import hashlib
 import json
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gaelp.agents.auctionnet_policies import (
     Corrected,
@@ -74,12 +77,14 @@ class Row:
 class AuctionNetTable:
     """Makes a table piece by piece in a folder, and takes from it what it finds there.
 
+    A flight carries a digest of what flew and of the settings; one that has another is not taken for it.
+
     Args:
         folder: for the cost curve, the log, networks and flights. settings: must be those of the folder.
         told: called with a line of progress. practice: of `ppo`; must be that of a checkpoint found there.
 
     Raises:
-        BadInput: the folder holds pieces made with other settings.
+        BadInput: the folder holds pieces made with other settings, or that cannot be read.
     """
 
     def __init__(
@@ -92,7 +97,8 @@ class AuctionNetTable:
         self.folder, self.settings, self._told = folder, settings or TableSettings(), told
         self._practice = practice
         config, said = folder / "config.json", json.dumps(asdict(self.settings), indent=1)
-        if config.exists() and config.read_text() != said:
+        pieces = config.exists() or any(folder.glob("*.npz"))
+        if pieces and not (config.exists() and config.read_text() == said):
             remedy = "Name another folder, or delete this one."
             raise BadInput("folder", str(folder), "must be empty or made with the same settings", remedy)
         write_text_atomic(config, said)
@@ -105,8 +111,8 @@ class AuctionNetTable:
             found = earlier_periods(seed=TRAINING_SEED, settings=self.settings.task)
             with replacing(path) as neighbour:
                 np.savez(neighbour, edge=found.edge, cost=found.cost, traffic=found.traffic)
-        with np.load(path) as file:
-            return CostCurve(**{part.name: file[part.name] for part in fields(CostCurve)})
+        arrays = _arrays(path)
+        return CostCurve(**{part.name: arrays[part.name] for part in fields(CostCurve)})
 
     def log(self) -> Log:
         """What the stated rivals did on training periods, with noise."""
@@ -143,10 +149,11 @@ class AuctionNetTable:
             name: of `POLICIES`, or of a network. networks: files of other learners, by name.
         """
         path = self.folder / f"flown_{name}.npz"
+        policy, digest = self._policy(name, networks or {}), self._digest(name, networks or {})
         if not path.exists():
             n = self.settings.periods
             flight = fly(
-                self._policy(name, networks or {}),
+                policy,
                 stated_rivals(self.curve()),
                 seed=HELD_OUT_SEED,
                 periods=range(n),
@@ -154,9 +161,12 @@ class AuctionNetTable:
                 told=lambda done: self._told(f"{name}: {done} of {n} periods"),
             )
             with replacing(path) as neighbour:
-                np.savez(neighbour, **asdict(flight))
-        with np.load(path) as file:
-            return Flown(**{part.name: file[part.name] for part in fields(Flown)})
+                np.savez(neighbour, digest=np.array(digest), **asdict(flight))
+        arrays = _arrays(path)
+        if str(arrays.pop("digest", "")) != digest:
+            allowed = f"must be a flight of this {name} with these settings"
+            raise BadInput("flight", path.name, allowed, f"Delete it in {path.parent}: it is flown again.")
+        return Flown(**{part.name: arrays[part.name] for part in fields(Flown)})
 
     def rows(self, names: Sequence[str], networks: Mapping[str, Path] | None = None) -> list[Row]:
         """A row for each policy, in the order given; what has not flown yet flies now."""
@@ -177,6 +187,13 @@ class AuctionNetTable:
             )
         return rows
 
+    def _digest(self, name: str, networks: Mapping[str, Path]) -> str:
+        """Of a policy's name, its network and the settings."""
+        made = {"bc": "bc.npz", "iql": "iql.npz", "ppo": "ppo.npz"}
+        file = networks[name] if name in networks else self.folder / made[name] if name in made else None
+        of_file = b"" if file is None else file.read_bytes()
+        return hashlib.sha256(f"{name}\n{asdict(self.settings)}\n".encode() + of_file).hexdigest()
+
     def _policy(self, name: str, networks: Mapping[str, Path]) -> SeatPolicy:
         if name in networks:
             return Learned(Network.load(networks[name]), name)
@@ -193,6 +210,15 @@ class AuctionNetTable:
             allowed = f"must be one of {', '.join(POLICIES)}, or the name of a network"
             raise BadInput("policy", name, allowed, "Name a network's file to add it.")
         return made[name]()
+
+
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with path.open("rb") as file, np.load(file) as found:
+            return {name: found[name] for name in found.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        remedy = f"Delete it in {path.parent}: it is made again."
+        raise BadInput("file", path.name, f"must be whole ({error})", remedy) from error
 
 
 POLICIES = ("fixed", "step_pid", "online_lp", "dual", "bc", "iql", "ppo")

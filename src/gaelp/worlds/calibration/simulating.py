@@ -5,12 +5,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gaelp import __version__
 from gaelp.agents.policy import Policy
+from gaelp.core.errors import BadInput
 from gaelp.core.files import replacing
 from gaelp.core.jit import sources_hash
 from gaelp.core.units import MICROS_PER_USD
@@ -206,14 +208,21 @@ def draw(
         bounds: (len(FREE), 2) of the levels; None for the whole prior.
         kept: folder in which each batch is kept, so that a broken run goes on; of one seed and setting.
         tick: told the world-hours done.
+
+    Raises:
+        BadInput: a kept batch cannot be read.
     """
     parts = []
     for first in range(0, n_worlds, BATCH):
         path = kept / f"worlds-{seed}-{first:05d}.npz" if kept else None
         size = min(BATCH, n_worlds - first)
         if path and path.is_file():
-            with np.load(path) as found:
-                part = Draws(found["levels"][:size], found["statistics"][:size])
+            try:
+                with path.open("rb") as file, np.load(file) as found:
+                    part = Draws(found["levels"][:size], found["statistics"][:size])
+            except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+                remedy = f"Delete it in {path.parent}: its worlds are lived again."
+                raise BadInput("kept worlds", path.name, f"must be whole ({error})", remedy) from error
             tick(size * 24 * (setting.warm_up_days + setting.n_days))
         else:
             worlds = [prior_world(base, seed, i, bounds) for i in range(first, first + size)]
