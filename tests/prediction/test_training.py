@@ -173,6 +173,13 @@ def test_tables_that_cannot_be_learned_from_are_refused(rows, tmp_path):
     columns, cells = read_table(bad, label="click", time="hour")
     with pytest.raises(BadInput, match="`hour in row 3` was 'yesterday'; must be a number"):
         examples_of(columns, cells)
+    bad.write_text("\n".join([*text[:3], "1,3,inf,a", *text[3:]]))
+    with pytest.raises(
+        BadInput, match="`x in row 3` was 'inf'; must be a number as nearly all of its column"
+    ):
+        read_table(bad, label="click", time="hour")
+    columns, _ = read_table(bad, label="click", time="hour", categorical=["x", "site"])
+    assert columns.categorical == ("x", "site")
     bad.write_text("\n".join([*text[:3], "1,7,0.5,a", *text[3:]]).replace("click,hour", "click,lag"))
     columns, cells = read_table(file, label="click", time="hour", delay="x", categorical=["site"])
     with pytest.raises(BadInput, match=r"x in row .*(must be a number of at least 0|hours until)"):

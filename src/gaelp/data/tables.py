@@ -22,6 +22,7 @@ Codes = NDArray[np.int32]
 Floats = NDArray[np.float64]
 
 _LARGEST = 1e30  # finite as the 32-bit number a model takes
+_MANY, _NEARLY_ALL = 20, 0.95  # values, and share of the cells told, that make a column one of numbers
 _YES, _NO = ("1", "1.0", "true"), ("0", "0.0", "false")
 
 
@@ -106,6 +107,19 @@ class CodedColumn:
         return bool(
             found.any() and all(good or not word for good, word in zip(found, self.words, strict=True))
         )
+
+    def require_clear(self) -> None:
+        """Have it be seen whether it holds numbers or words.
+
+        Raises:
+            BadInput: nearly all cells told are numbers, of many values, and some are words; names the first
+                such row.
+        """
+        found = np.isfinite(self._as_numbers)
+        told = np.array([bool(word) for word in self.words], bool)
+        good, n_told = found | ~told, told[self.codes].sum()
+        if not good.all() and found.sum() >= _MANY and found[self.codes].sum() > _NEARLY_ALL * n_told:
+            self._require(good, "must be a number as nearly all of its column are, or be named as a category")
 
     @cached_property
     def _as_numbers(self) -> Floats:

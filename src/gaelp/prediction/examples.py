@@ -108,11 +108,13 @@ def read_table(
     Args:
         path: the file. layout: one of `FORMATS`.
         label, time, delay, numeric, categorical: see `Columns`. With neither numeric nor categorical given,
-            all other columns are used: those with nothing but numbers as numeric.
+            all other columns are used: those with nothing but numbers as numeric. One of numbers but for a
+            few cells is refused.
 
     Raises:
         UnknownName: there is no such column or layout.
-        BadInput: a column is named for two things, none is left to predict from, or the file is unreadable.
+        BadInput: a column is named for two things, none is left to predict from, one holds numbers and a few
+            words, or the file is unreadable.
     """
     require_known("format", layout, FORMATS)
     named = [name for name in (label, time, delay, *(numeric or ()), *(categorical or ())) if name]
@@ -135,6 +137,8 @@ def read_table(
             require_known("column", name, cells)
         if some is None:
             left = [name for name in cells if name not in (label, time, delay)]
+            for name in left:
+                cells[name].require_clear()
             numeric = [name for name in left if cells[name].is_numeric]
             categorical = [name for name in left if not cells[name].is_numeric]
     columns = Columns(
