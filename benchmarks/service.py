@@ -88,10 +88,10 @@ def set_up(folder: Path, now: dt.datetime) -> str:
                 model_version=version.name,
                 video_id=id_,
                 predicted=float(p),
-                at=now,
+                at=dt.datetime.combine(day, dt.time(), dt.UTC),
                 features=row,
             )
-            for id_, p, row in zip(ids, chance, cells(examples), strict=True)
+            for id_, p, row, day in zip(ids, chance, cells(examples), days, strict=True)
         )
         clicks = rng.binomial(400, chance)
         tracker.match(

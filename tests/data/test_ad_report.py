@@ -33,7 +33,13 @@ BAD = {
     "a cell too many": (HEAD + "2025-05-02,3,search,a,1,000,1,1,1\n", "line 2 of ads.csv"),
     "a row twice": (HEAD + "2025-05-02,3,search,a,1,1,1,1\n" * 2, "line 3 of ads.csv.*line 2 told them"),
     "an hour twice": (HEAD + "2025-05-02,3,email,a,1,1,1,1\n2025-05-02,03,email,a,2,,,\n", "line 3 of ads"),
-    "too few cells": (HEAD + "2025-05-02\n", "channel on line 2 of ads.csv"),
+    "too few cells": (HEAD + "2025-05-02\n", "line 2 of ads.csv.*7 cells too few.*a cell for each column"),
+    "a cell too few": (HEAD + "2025-05-02,3,search,a,1,1,1,\n2025-05-02,4,search,a,1,1,1\n", "line 3 of ads"),
+    "a column twice": (
+        HEAD.strip() + ",clicks\n2025-05-02,3,search,a,1,1,1,1,7\n",
+        "once, not.*clicks",
+    ),
+    "another column twice": (HEAD.strip() + ",x,x\n2025-05-02,3,search,a,1,1,1,1,,\n", "once, not.*'x'"),
 }
 
 
@@ -117,5 +123,5 @@ def test_discovery_and_the_updater_sum_what_is_told(tmp_path: Path) -> None:
     report, n_outside = read_ad_report(path, by=("hour", "line")).within(FIRST, LAST)
     cells = _ads(report)
     assert n_outside == 2 and len(cells) == 3
-    assert cells["2025-05-01", "3", "a"] == {"impressions": 11, "clicks": 1, "cost_micros": 100}
-    assert cells["2025-05-02", "4", "b"] == {"clicks": 1, "cost_micros": 2}
+    assert cells["2025-05-01", "3", "search", "a"] == {"impressions": 11, "clicks": 1, "cost_micros": 100}
+    assert cells["2025-05-02", "4", "email", "b"] == {"clicks": 1, "cost_micros": 2}

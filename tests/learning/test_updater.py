@@ -126,6 +126,77 @@ def test_rows_of_the_ad_report_of_other_days_are_left_out_and_counted(
     assert after is not None and table(after.counts, "impressions")[line] == 2010
 
 
+AD_HEAD = "date,hour,channel,line,impressions,clicks,cost_micros,conversions\n"
+
+
+def test_lines_of_two_channels_may_share_a_name(tmp_path: Path, episodes: list[Path]) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(episodes[0], other)
+    rows = ("search,brand,100,10,3000000,", "social,brand,1000,20,4000000,")
+    (other / "ads.csv").write_text(AD_HEAD + "".join(f"2025-03-02,5,{row}\n" for row in rows))
+    updater = Updater(tmp_path / "u", SHORT)
+    updater.episode(other, NOW)
+    models = updater.models()
+    assert models is not None
+    told = {what: table(models.counts, what)["brand",] for what in ("impressions", "clicks", "cost_micros")}
+    assert told == {"impressions": 1100, "clicks": 30, "cost_micros": 7_000_000}
+
+
+def test_an_empty_cell_of_a_later_episode_erases_nothing(tmp_path: Path, episodes: list[Path]) -> None:
+    updater = Updater(tmp_path / "u", SHORT)
+    later = write_episode(tmp_path / "later", seed=7, rates=ALIKE, first_day=8)
+    told = (
+        "2025-03-02,5,social,social_new_mobile,100,,3000000,\n",
+        "2025-03-02,5,social,social_new_mobile,,9,4000000,\n",
+    )
+    for i, (path, row) in enumerate(zip((episodes[0], later), told, strict=True)):
+        shutil.copytree(path, tmp_path / f"{i}")
+        (tmp_path / f"{i}" / "ads.csv").write_text(AD_HEAD + row)
+        updater.episode(tmp_path / f"{i}", NOW, stream="shop")
+    models = updater.models()
+    assert models is not None
+    line = ("social_new_mobile",)
+    found = [table(models.counts, what)[line] for what in ("impressions", "clicks", "cost_micros")]
+    assert found == [100, 9, 4_000_000]
+    assert [(each["impressions"], each["clicks"]) for each in models.click_rates()] == [(100, 9)]
+
+
+def test_another_horizon_or_longest_lag_counts_the_window_anew(tmp_path: Path, episodes: list[Path]) -> None:
+    for i, config in enumerate(
+        (UpdaterConfig(horizon_days=0.5), UpdaterConfig(horizon_days=3.0, longest_lag_days=3))
+    ):
+        changed, same = (Updater(tmp_path / f"{name}{i}", config) for name in ("changed", "same"))
+        before = Updater(tmp_path / f"changed{i}", SHORT)
+        before.episode(episodes[0], NOW)
+        first = before.episode(episodes[1], NOW, stream="shop")
+        told, kept = changed.models(), before.models()
+        assert told is not None and kept is not None  # nothing was counted anew yet, and the models say so
+        assert told.as_dict() == kept.as_dict() and told.config.counted == SHORT.counted
+        update = changed.episode(episodes[2], NOW)
+        for path, stream in zip(episodes, (None, "shop", None), strict=True):
+            same.episode(path, NOW, stream=stream)
+        counts = [updater.models().counts for updater in (changed, same)]  # type: ignore[union-attr]
+        assert +counts[0] == +counts[1]
+        assert changed.models().config.horizon_days == config.horizon_days  # type: ignore[union-attr]
+        assert first.logloss is not None and update.logloss is not None
+        assert update.logloss["before"] is None and update.rolled_back is None  # not compared across horizons
+
+
+def test_where_the_window_cannot_be_counted_anew_another_horizon_is_refused(
+    tmp_path: Path, episodes: list[Path]
+) -> None:
+    updater = Updater(tmp_path, SHORT)
+    updater.episode(episodes[0], NOW)
+    shutil.rmtree(tmp_path / "episodes" / "e000001")
+    with pytest.raises(BadInput, match=r"e000001.*--horizon-days 3"):
+        Updater(tmp_path, UpdaterConfig(horizon_days=2.0)).episode(episodes[1], NOW)
+    with BackgroundUpdater(tmp_path, UpdaterConfig(horizon_days=2.0)) as other:
+        with pytest.raises(BadInput, match="--horizon-days 3"):
+            other.drain(120.0)
+    assert [each.name for each in updater.waiting()] == ["e000002"]
+    assert [each.status for each in updater.work()] == [LEARNED]
+
+
 def test_new_segments_reach_the_updater_the_agent_and_who_asked(tmp_path: Path) -> None:
     heard: list[Models] = []
     config = UpdaterConfig(horizon_days=3.0, discover_every=2)

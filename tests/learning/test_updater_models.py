@@ -79,6 +79,26 @@ def test_factors_are_the_rates_of_a_lines_mix_of_segments() -> None:
     assert "search_own_brand_desktop" not in models.audiences()["lines"]
 
 
+def test_click_rates_are_of_rows_that_tell_both_and_sums_of_all_that_is_told(tmp_path: Path) -> None:
+    lines = ("search_generic_mobile", "social_new_mobile")
+    head = "date,hour,channel,line,impressions,clicks,cost_micros,conversions\n"
+    rows = [f"2025-03-01,{hour},search,{lines[0]},1000,50,7,\n" for hour in range(2)]
+    rows += [f"2025-03-01,2,search,{lines[0]},9000,,7,\n", f"2025-03-01,3,search,{lines[0]},,300,7,\n"]
+    rows += [f"2025-03-01,0,social,{lines[1]},500,,7,\n", f"2025-03-01,1,social,{lines[1]},,50,7,\n"]
+    episode = write_episode(tmp_path / "e", seed=0, rates=ALIKE)
+    (episode / "ads.csv").write_text(head + "".join(rows))
+    updater = Updater(tmp_path / "u", UpdaterConfig(horizon_days=3.0))
+    updater.episode(episode, NOW)
+    models = updater.models()
+    assert models is not None
+    (told,) = models.click_rates()  # no row of the other line tells both
+    assert (told["line"], told["impressions"], told["clicks"]) == (lines[0], 2000, 100)
+    assert told["rate"] == pytest.approx(0.05, rel=0.02)
+    assert table(models.counts, "impressions") == {(lines[0],): 11_000, (lines[1],): 500}
+    assert table(models.counts, "clicks") == {(lines[0],): 400, (lines[1],): 50}
+    assert table(models.counts, "cost_micros") == {(lines[0],): 28, (lines[1],): 14}
+
+
 def test_a_small_cell_is_drawn_towards_its_segment() -> None:
     counts: Counts = Counter()
     alike = [(f"channel {i}", 1000, 95 + i) for i in range(10)]

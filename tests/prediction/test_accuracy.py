@@ -19,7 +19,7 @@ from gaelp.core.errors import BadInput, MismatchError
 from gaelp.journeys.database import Database
 from gaelp.journeys.schema import metadata as journey_metadata
 from gaelp.prediction import metrics
-from gaelp.prediction.accuracy import AccuracyTracker, Outcome, Served, Video
+from gaelp.prediction.accuracy import AccuracyTracker, Outcome, Served, Video, tell_outcomes
 from gaelp.prediction.figures import FIGURES, accuracy_figures
 from gaelp.prediction.metrics import calibration_line
 from gaelp.prediction.noise import (
@@ -241,6 +241,39 @@ def test_what_cannot_be_is_refused_and_nothing_is_stored(tracker):
     assert len(tracker.outcomes(NOON + 2 * A_DAY)) == 0
     assert tracker.record([served(1)]) == 1
     assert tracker.match([], NOON) == 0 == tracker.record([])
+
+
+@pytest.mark.parametrize("other", [dt.date(2026, 3, 9), dt.datetime(2026, 3, 9, 20)])
+def test_a_prediction_and_day_come_once_in_a_telling(tracker, other):
+    tracker.record([served(0), served(1)])
+    yesterday = DAY - A_DAY
+    told = [came(0, yesterday, 100, 1), came(1, yesterday), came(0, other, 50, 2)]
+    for tell in (tracker.match, lambda *given: tell_outcomes(tracker, *given)):
+        with pytest.raises(BadInput, match=r"2026-03-09.*index 2, prediction p0.*index 0 tells.*Sum rows"):
+            tell(told, NOON)
+    assert len(tracker.outcomes(NOON)) == 0
+    assert tell_outcomes(tracker, told[:2], NOON) == {"told": 2, "new": 2, "restated": 0}
+
+
+def test_an_outcome_is_not_before_its_prediction_but_for_a_zone(tracker):
+    just_after_midnight = dt.datetime(2026, 3, 5, 0, 1, tzinfo=dt.UTC)
+    tracker.record([served(0, at=just_after_midnight), served(1)])
+    for day in (dt.date(2026, 3, 3), dt.date(2025, 3, 5)):
+        with pytest.raises(BadInput, match=f"{day} .index 1, prediction p0.*before 2026-03-05"):
+            tracker.match([came(1, DAY - A_DAY), came(0, day)], NOON)
+    assert len(tracker.outcomes(NOON)) == 0
+    assert tracker.match([came(0, dt.date(2026, 3, 4)), came(0, dt.date(2026, 3, 5))], NOON) == 2
+
+
+def test_what_is_wrong_of_an_outcome_names_it(tracker):
+    tracker.record([served(0)])
+    for wrong, said in (
+        (came(0, trials=10, events=11), "events 11, trials 10 .index 1, prediction p0"),
+        (came(0, day=DAY + A_DAY), "2026-03-11 .index 1, prediction p0"),
+        (came(7), "'p7'; must have been recorded .index 1"),
+    ):
+        with pytest.raises(BadInput, match=said):
+            tracker.match([came(0, DAY - A_DAY), wrong], NOON)
 
 
 def test_a_report_stands_beside_its_floors(tracker):

@@ -291,6 +291,31 @@ def test_what_came_of_a_prediction_is_kept_and_restated(service, rows):
     assert service.metric('gaelp_outcomes_total{result="new"}') == 2
 
 
+def test_outcomes_that_repeat_or_lie_before_their_prediction_are_refused_by_name(service):
+    served = ask(service).json()["prediction_id"]
+    today = dt.datetime.now(dt.UTC).date()
+    told = {"prediction_id": served, "day": today.isoformat(), "trials": 9, "events": 1}
+    answer = tell(service, told, {**told, "events": 2})
+    body = answer.json()
+    assert answer.status_code == 422 and "index 0" in body["allowed"] and "Sum" in body["remedy"]
+    assert body["value"] == f"{today} (index 1, prediction {served})"
+    last_year = today - dt.timedelta(days=365)
+    answer = tell(service, {**told, "day": last_year.isoformat()})
+    assert (answer.status_code, answer.json()["error"]) == (422, "day")
+    assert answer.json()["value"] == f"{last_year} (index 0, prediction {served})"
+    assert tell(service, told).json() == {"told": 1, "new": 1, "restated": 0}
+
+
+@pytest.mark.parametrize("kind", [None, "application/x-www-form-urlencoded", "text/plain"])
+@pytest.mark.parametrize("path", [*SENT, "/api/ml/check-retrain"])
+def test_a_body_that_is_not_said_to_be_json_is_refused_by_its_header(service, path, kind):
+    body = json.dumps(SENT.get(path, {"trigger": "daily"})).encode()
+    answer = service.call("POST", path, content=body, headers={} if kind is None else {"content-type": kind})
+    told = answer.json()
+    assert (answer.status_code, told["error"], told["value"]) == (422, "Content-Type", kind)
+    assert told["allowed"] == "must be application/json" and "b'" not in answer.text
+
+
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
@@ -311,6 +336,8 @@ def test_outcomes_that_cannot_be_are_refused_by_name(service, changes, error):
     assert answer.status_code == 422 and answer.json()["error"] == error, answer.text
     if not changes:
         assert answer.json()["value"] == "nobodys"
+    if error in ("day", "outcome"):
+        assert "(index 0, prediction nobodys)" in answer.json()["value"]
 
 
 def test_a_batch_of_outcomes_has_a_limit(service):

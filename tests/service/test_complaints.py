@@ -132,6 +132,7 @@ def test_a_value_is_shown_as_json_would_write_it():
         "[9, null]",
         "2026-01-01T00:00:00+00:00",
     ]
+    assert shown(b'{"a": 1}\xff') == '{"a": 1}\ufffd'
     endless = []
     endless.append(endless)
     assert shown(endless) == "(too large to show)"

@@ -105,13 +105,16 @@ def test_a_broken_file_of_aliases_is_the_servers_trouble(start, tmp_path, model,
         aliases.write_text(broken)
         for path in ("/api/ml/model-info", "/api/ml/stats"):
             assert_unavailable(service.call("GET", path))
+        assert_unavailable(service.call("POST", "/api/ml/check-retrain", headers={"Idempotency-Key": "a"}))
         assert ask(service).json()["model_version"] == "v000001"  # the champion that was loaded serves on
     fresh = start(tmp_path)  # one that has loaded none
     assert_unavailable(ask(fresh))
-    assert fresh.call("POST", "/api/ml/check-retrain").json()["status"] == "error"
+    assert_unavailable(fresh.call("POST", "/api/ml/check-retrain"))
     assert httpx.get(f"{fresh.url}/health").json()["model"] is None
     assert "must be a readable JSON file" in fresh.log.read_text()
     aliases.write_text(whole)
     for each in (service, fresh):
         assert each.call("GET", "/api/ml/model-info").json()["champion"]["name"] == "v000001"
         assert ask(each).status_code == 200
+    mended = service.call("POST", "/api/ml/check-retrain", headers={"Idempotency-Key": "a"}).json()
+    assert (mended["status"], mended["champion"]) == ("insufficient_data", "v000001")

@@ -14,11 +14,12 @@ import sqlalchemy as sa
 
 from gaelp.core.errors import BadInput
 from gaelp.journeys.database import Database
+from gaelp.prediction.accuracy import AccuracyTracker
 from gaelp.prediction.schema import prediction_records
 from gaelp.service.running import run
 from gaelp.service.settings import Settings
 
-from .conftest import PATIENCE_S, SERVE
+from .conftest import PATIENCE_S
 from .world import A_DAY, FEATURES, promote, tell
 
 SLOW = "search = 1000"  # a thousand trainings: minutes
@@ -97,9 +98,48 @@ def test_predictions_go_on_during_a_retraining_which_a_stop_ends(start, ask, tmp
 
 
 def test_a_service_that_cannot_open_its_database_says_why(tmp_path):
-    command = [sys.executable, "-c", SERVE, "--port", "0", "--database", "mysql://x"]
-    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S)
-    assert ran.returncode != 0 and "DATABASE_URL" in ran.stderr and "must be sqlite:///FILE" in ran.stderr
+    ran = fail_to_serve(tmp_path, "mysql://x", told_by="environment")
+    assert ran.returncode == 2 and "DATABASE_URL" in ran.stderr and "must be sqlite:///FILE" in ran.stderr
+
+
+@pytest.mark.parametrize("told_by", ["option", "environment", "file"])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("no/such.db", "unable to open"), ("bad.db", "not a database"), ("page.db", "malformed")],
+)
+def test_a_database_that_cannot_be_used_is_told_once_by_the_name_it_was_given_by(
+    tmp_path, told_by, name, said
+):
+    (tmp_path / "bad.db").write_bytes(b"no database " * 1000)
+    with (
+        AccuracyTracker(f"sqlite:///{tmp_path}/page.db") as tracker,
+        tracker.database.reading() as connection,
+    ):
+        query = "SELECT rootpage FROM sqlite_master WHERE name = 'alembic_version_prediction'"
+        page = connection.exec_driver_sql(query).scalar_one()
+    with open(tmp_path / "page.db", "r+b") as file:  # one page is damaged; the tables of journeys are whole
+        file.seek((page - 1) * 4096)
+        file.write(b"\xaa" * 4096)
+    ran = fail_to_serve(tmp_path, f"sqlite:///{name}", told_by=told_by)
+    assert ran.returncode == 2 and len(ran.stderr.splitlines()) == 1, ran.stderr
+    shown = {"option": "--database", "environment": "DATABASE_URL", "file": "database"}[told_by]
+    assert ran.stderr.startswith(f"error: `{shown}` was ") and said in ran.stderr
+
+
+def fail_to_serve(folder, database, *, told_by):
+    """Start a service as it is typed, which must end by itself."""
+    command = [sys.executable, "-m", "gaelp.cli.main", "serve", "--port", "0"]
+    environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
+    if told_by == "option":
+        command += ["--database", database]
+    elif told_by == "environment":
+        environment["DATABASE_URL"] = database
+    else:
+        (folder / "gaelp.toml").write_text(f'[service]\ndatabase = "{database}"\n')
+        command += ["--config", "gaelp.toml"]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE_S
+    )
 
 
 def test_a_service_without_keys_listens_on_its_own_machine_only(tmp_path):

@@ -109,7 +109,7 @@ def tell_command(
     try:
         tracker = AccuracyTracker(opened)
         if outcomes is not None:
-            told = tell_outcomes(tracker, outcomes, moment)
+            told = tell_outcomes(tracker, outcomes[0], moment, places=outcomes[1])
         if videos is not None:
             told["creatives"] = tracker.keep_videos(videos, moment)
     finally:
@@ -191,8 +191,8 @@ def history_command(
     _print_runs(runs)
 
 
-def _read_outcomes(file: Path) -> "list[Outcome]":
-    """A table of outcomes; errors name the line."""
+def _read_outcomes(file: Path) -> "tuple[list[Outcome], list[str]]":
+    """A table of outcomes, and where in it each stands; errors name the line."""
     import gaelp.journeys.columns as columns
     from gaelp.prediction.accuracy import Outcome
 
@@ -203,7 +203,10 @@ def _read_outcomes(file: Path) -> "list[Outcome]":
     events = _counts("events", found["events"])
     columns.require("events", found["events"], events <= trials, "must be at most trials")
     rows = zip(ids, days, trials.tolist(), events.tolist(), strict=True)
-    return [Outcome(prediction_id=name, day=day, trials=most, events=came) for name, day, most, came in rows]
+    found_rows = [
+        Outcome(prediction_id=name, day=day, trials=most, events=came) for name, day, most, came in rows
+    ]
+    return found_rows, columns.places(found["day"])
 
 
 def _read_videos(file: Path) -> "list[Video]":

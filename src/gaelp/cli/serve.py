@@ -43,10 +43,16 @@ def serve_command(
     """Serve predictions, take purchases in, and retrain, until stopped by SIGTERM or Ctrl-C."""
     if context.invoked_subcommand is not None:
         return
+    from gaelp.core.errors import BadInput
     from gaelp.service.running import run
     from gaelp.service.settings import Settings
 
-    run(Settings.read(config, host=host, port=port, database=database, models=models, keys=keys))
+    try:
+        run(Settings.read(config, host=host, port=port, database=database, models=models, keys=keys))
+    except BadInput as error:
+        if error.name != "database" or database is None:
+            raise
+        raise BadInput("--database", error.value, error.allowed, error.remedy) from None
 
 
 @keys_app.command("add")

@@ -68,8 +68,9 @@ def read_ad_report(path: Path, by: tuple[str, ...] = ()) -> AdReport:
         path: a CSV file with `AD_COLUMNS`. by: of "hour" and "line", those that must be there too.
 
     Raises:
-        BadInput: the file cannot be read, lacks a column, has a cell that is not what it should be, or
-            tells a date, hour, channel and line twice (of those columns that it has); names the line.
+        BadInput: the file cannot be read, lacks a column or names one twice, has a row of more or fewer
+            cells than columns or a cell that is not what it should be, or tells a date, hour, channel and
+            line twice (of those columns that it has); names the line.
     """
     rows: list[tuple[dt.date, int, Channel, str, list[float]]] = []
     told: dict[tuple[object, ...], int] = {}
@@ -81,6 +82,10 @@ def read_ad_report(path: Path, by: tuple[str, ...] = ()) -> AdReport:
             if lacking:
                 given, allowed = f"without {', '.join(lacking)}", f"must have the columns {', '.join(needed)}"
                 raise BadInput("ads", given, allowed, "`gaelp export ga4` writes such a file.")
+            columns = reader.fieldnames or ()
+            repeated = sorted({name for name in columns if columns.count(name) > 1})
+            if repeated:
+                raise BadInput("ads", path.name, f"must name each column once, not {repeated}", "Rename one.")
             for row in reader:
                 where = f"line {reader.line_num} of {path.name}"
                 rows.append(_row(where, row, by))
@@ -106,6 +111,10 @@ def _row(
     if None in row:
         remedy = "Quote cells with commas in them."
         raise BadInput(where, f"{len(row[None])} more cells", "must have a cell for each column", remedy)
+    lacking = sum(cell is None for cell in row.values())
+    if lacking:
+        remedy = "Write an empty cell where nothing is told."
+        raise BadInput(where, f"{lacking} cells too few", "must have a cell for each column", remedy)
     try:
         date = dt.date.fromisoformat(row["date"] or "")
     except ValueError:

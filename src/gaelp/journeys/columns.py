@@ -162,6 +162,13 @@ def hours(name: str, cells: Cells) -> Floats:
     return found / 3600.0
 
 
+def places(cells: Cells) -> list[str]:
+    """(n_rows,) where in its file each cell's row stands, for errors: "line 7"."""
+    if isinstance(cells, Column):
+        return [f"{cells.unit} {number}" for number in cells.place]
+    return [f"line {index + 2}" for index in range(len(cells))]
+
+
 def header(path: Path) -> list[str]:
     """Names of a file's columns.
 

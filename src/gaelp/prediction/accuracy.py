@@ -132,38 +132,35 @@ class AccuracyTracker:
         with self.database.writing() as connection:
             return self.database.insert(connection, prediction_records, columns, skip_known=True)
 
-    def match(self, outcomes: Iterable[Outcome], now: Moment) -> int:
+    def match(self, outcomes: Iterable[Outcome], now: Moment, *, places: Sequence[str] | None = None) -> int:
         """Keep what came of predictions; what was told before of the same prediction and day is replaced.
 
         Args:
-            outcomes: of one telling; of a prediction and day that come twice, the last counts.
+            outcomes: of one telling, each prediction and day once.
             now: when it was told. A telling older than the one kept changes nothing.
+            places: (n_outcomes,) where each stands, for errors, such as "line 7"; None: its index.
 
         Returns:
             Rows that are new or changed.
 
         Raises:
-            BadInput: a prediction was never recorded, more events than trials, or a day that is to come.
+            BadInput: a prediction was never recorded, a prediction and day come twice, more events than
+                trials, a day that is to come, or one more than a day before the prediction was served (UTC).
                 Nothing is stored then.
         """
         now_us = micros_since_1970("now", now)
-        rows = list({(each.prediction_id, each.day): each for each in outcomes}.values())
-        for each in rows:
-            if not (each.trials >= 1 and 0 <= each.events <= each.trials):
-                value, allowed = (each.events, each.trials), "must be events from 0 to trials, at least 1"
-                raise BadInput("outcome", value, allowed, "Check the report.")
-            if _day_number(each.day) * DAY_US > now_us:
-                raise BadInput("day", each.day.isoformat(), "must have begun", "Check `now` and the report.")
-        ids = [each.prediction_id for each in rows]
+        rows = list(outcomes)
+        shown = [f"index {i}" for i in range(len(rows))] if places is None else places
+        _refuse_wrong(rows, shown, now_us)
         told: dict[str, list[Any]] = {
-            "prediction_id": ids,
+            "prediction_id": [each.prediction_id for each in rows],
             "day": [_day_number(each.day) for each in rows],
             "trials": [each.trials for each in rows],
             "events": [each.events for each in rows],
             "told_us": [now_us] * len(rows),
         }
         with self.database.writing() as connection:
-            self._refuse_unknown(connection, ids)
+            self._refuse_unserved(connection, rows, shown)
             return _upsert(connection, prediction_comparisons, told)
 
     def keep_videos(self, creatives: Iterable[Video], now: Moment) -> int:
@@ -235,37 +232,77 @@ class AccuracyTracker:
             **accuracy_figures(found),
         }
 
-    def _refuse_unknown(self, connection: sa.Connection, ids: Sequence[str]) -> None:
-        column = prediction_records.c.prediction_id
-        for begin in range(0, len(ids), _AT_ONCE):
-            part = list(dict.fromkeys(ids[begin : begin + _AT_ONCE]))
-            query = sa.select(column).where(self.database.among(column, part))
-            known = set(connection.execute(query).scalars())
-            if missing := [each for each in part if each not in known]:
-                allowed = "must have been recorded"
-                raise BadInput("prediction_id", missing[0], allowed, "Record predictions as they are served.")
+    def _refuse_unserved(
+        self, connection: sa.Connection, rows: Sequence[Outcome], places: Sequence[str]
+    ) -> None:
+        """Refuse outcomes of predictions that were never recorded, or that lie before them."""
+        r = prediction_records.c
+        for begin in range(0, len(rows), _AT_ONCE):
+            part = rows[begin : begin + _AT_ONCE]
+            ids = list(dict.fromkeys(each.prediction_id for each in part))
+            query = sa.select(r.prediction_id, r.at_us).where(self.database.among(r.prediction_id, ids))
+            served = {name: at_us // DAY_US for name, at_us in connection.execute(query)}
+            for each, place in zip(part, places[begin : begin + _AT_ONCE], strict=True):
+                if each.prediction_id not in served:
+                    allowed = f"must have been recorded ({place})"
+                    remedy = "Record predictions as they are served."
+                    raise BadInput("prediction_id", each.prediction_id, allowed, remedy)
+                first = served[each.prediction_id]
+                if _day_number(each.day) < first - 1:  # a platform's day in another zone begins earlier
+                    allowed = f"must be at most a day before {_day_of(first)}, when the prediction was served"
+                    raise BadInput("day", _shown_day(each, place), allowed, "Check the year and the report.")
 
 
-def tell_outcomes(tracker: AccuracyTracker, outcomes: Iterable[Outcome], now: Moment) -> dict[str, int]:
+def tell_outcomes(
+    tracker: AccuracyTracker, outcomes: Iterable[Outcome], now: Moment, *, places: Sequence[str] | None = None
+) -> dict[str, int]:
     """Keep what came of predictions, as `AccuracyTracker.match`, and count what was new.
 
     Returns:
-        `told`: predictions and days, each once; of these `new`: told for the first time, and `restated`: in
+        `told`: predictions and days; of these `new`: told for the first time, and `restated`: in
             place of an earlier telling. What is older than the telling kept is neither.
 
     Raises:
         BadInput: as there; nothing is stored then.
     """
-    rows = {(each.prediction_id, _day_number(each.day)): each for each in outcomes}
-    ids, known = list(dict.fromkeys(name for name, _ in rows)), 0
+    told = list(outcomes)
+    rows = {(each.prediction_id, _day_number(each.day)) for each in told}
+    ids, known = list({name for name, _ in rows}), 0
     c = prediction_comparisons.c
     with tracker.database.reading() as connection:
         for begin in range(0, len(ids), _AT_ONCE):
             among = tracker.database.among(c.prediction_id, ids[begin : begin + _AT_ONCE])
             found = connection.execute(sa.select(c.prediction_id, c.day).where(among))
             known += sum((name, day) in rows for name, day in found)
-    kept, new = tracker.match(rows.values(), now), len(rows) - known
+    kept, new = tracker.match(told, now, places=places), len(rows) - known
     return {"told": len(rows), "new": new, "restated": max(kept - new, 0)}
+
+
+def _refuse_wrong(rows: Sequence[Outcome], places: Sequence[str], now_us: int) -> None:
+    """Refuse what can be judged without the database."""
+    seen: dict[tuple[str, int], str] = {}
+    for each, place in zip(rows, places, strict=True):
+        if not (each.trials >= 1 and 0 <= each.events <= each.trials):
+            value = f"events {each.events}, trials {each.trials} ({place}, prediction {each.prediction_id})"
+            allowed = "must be events from 0 to trials, at least 1"
+            raise BadInput("outcome", value, allowed, "Check the report.")
+        number = _day_number(each.day)
+        if number * DAY_US > now_us:
+            raise BadInput("day", _shown_day(each, place), "must have begun", "Check `now` and the report.")
+        key = each.prediction_id, number
+        if key in seen:
+            allowed = f"must tell of a prediction and day once; {seen[key]} tells of the same"
+            remedy = "Sum rows of the same prediction and day first, such as those of hours or placements."
+            raise BadInput("outcome", _shown_day(each, place), allowed, remedy)
+        seen[key] = place
+
+
+def _shown_day(outcome: Outcome, place: str) -> str:
+    return f"{outcome.day.isoformat()} ({place}, prediction {outcome.prediction_id})"
+
+
+def _day_of(number: int) -> str:
+    return dt.date.fromordinal(number + _EPOCH_DAY).isoformat()
 
 
 def _as_text(features: Mapping[str, Any] | None) -> str | None:

@@ -73,6 +73,14 @@ def keep_signal(database: Database, signal: PurchaseSignal, now: Moment) -> Sign
     return SignalReply(queued=is_new, reason=NEW if is_new else KNOWN, waiting=waiting)
 
 
+def is_known(database: Database, signal: PurchaseSignal, now: Moment) -> bool:
+    """Whether a purchase was told before; errors as `keep_signal`, also of one that was."""
+    row = _row(signal, micros_since_1970("now", now))
+    query = sa.select(sa.literal(1)).where(purchase_signals.c.event_id == row["event_id"])
+    with database.reading() as connection:
+        return connection.execute(query).first() is not None
+
+
 def count_waiting(connection: sa.Connection) -> int:
     """Signals that no run has seen yet."""
     query = sa.select(sa.func.count()).where(purchase_signals.c.run_id.is_(None))

@@ -86,8 +86,8 @@ def shown(value: object) -> str | int | float | bool | None:
         return value
     if isinstance(value, int | float) and abs(value) < 1e15:
         return value
-    if isinstance(value, str):
-        return cut(value)
+    if isinstance(value, str | bytes):
+        return cut(value if isinstance(value, str) else value.decode("utf-8", "replace"))
     if isinstance(value, dt.date):
         return value.isoformat()
     try:

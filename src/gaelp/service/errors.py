@@ -111,9 +111,14 @@ async def on_gaelp_error(_: Request, error: Exception) -> JSONResponse:
     return answer(status, word, None, str(error), "Try again later.", {"Retry-After": "5"})
 
 
-async def on_invalid(_: Request, error: Exception) -> JSONResponse:
+async def on_invalid(request: Request, error: Exception) -> JSONResponse:
     """A request that is not as OpenAPI says; only the first complaint is told."""
     assert isinstance(error, RequestValidationError)
+    if any(isinstance(each.get("input"), bytes) for each in error.errors()):  # a body not told to be JSON
+        remedy = "Send the header `Content-Type: application/json`."
+        return answer(
+            422, "Content-Type", request.headers.get("content-type"), "must be application/json", remedy
+        )
     return answer(422, *complaint(error.errors()), _SEE)
 
 

@@ -17,6 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import IO, Any
 
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
 from gaelp.core.errors import BadInput, GaelpError
 from gaelp.core.plain import plain
 from gaelp.data.patterns.store import PatternStore
@@ -26,7 +28,7 @@ from gaelp.prediction.accuracy import AccuracyTracker, Outcome, Served, tell_out
 from gaelp.prediction.registry import Registry
 from gaelp.prediction.retrain_config import RetrainConfig
 from gaelp.prediction.retraining import Retrainer
-from gaelp.prediction.signals import PurchaseSignal
+from gaelp.prediction.signals import PurchaseSignal, is_known
 from gaelp.service.complaints import shown
 
 NICENESS = 19
@@ -55,7 +57,8 @@ class Jobs:
         self._retrainer = Retrainer(self._journeys.database, Registry(models), RetrainConfig.read(config))
 
     def check(self, *, now: str, **given: Any) -> dict[str, Any]:
-        """As `Retrainer.check`."""
+        """As `Retrainer.check`, but that a registry that cannot be read is an error, as of `stats`."""
+        self._retrainer.registry.aliases()
         return self._retrainer.check(now=_moment(now), **given).as_dict()
 
     def run_due(self, *, now: str) -> dict[str, Any]:
@@ -72,11 +75,14 @@ class Jobs:
         return self._retrainer.model_info()
 
     def signal(self, *, now: str, person: str | None = None, **given: Any) -> dict[str, Any]:
-        """As `Retrainer.process_purchase_signal`; of a person who is named, journey and patterns, too."""
+        """As `Retrainer.process_purchase_signal`; of a person who is named, journey and patterns, too.
+
+        Told again, it changes nothing, whatever is said then. The queue comes last: where the process dies
+        before, the purchase is not known yet, and told again it finds what is missing.
+        """
         moments = {name: _moment(given[name]) for name in ("at", "clicked_at") if given[name] is not None}
         signal, moment = PurchaseSignal(**{**given, **moments}), _moment(now)
-        reply = self._retrainer.process_purchase_signal(signal, now=moment)
-        if person is not None:  # also of a known event: the process may have died before it came to this
+        if person is not None and not is_known(self._journeys.database, signal, moment):
             sale = Event(
                 person=person,
                 event_id=f"ga4:sale:{signal.event_id}",  # as the import of GA4 names the transaction
@@ -87,7 +93,7 @@ class Jobs:
             )
             self._journeys.append([sale], moment)
             self._patterns.update(moment, [person])
-        return asdict(reply)
+        return asdict(self._retrainer.process_purchase_signal(signal, now=moment))
 
     def record(self, *, served: list[dict[str, Any]]) -> dict[str, Any]:
         """As `AccuracyTracker.record`."""
@@ -143,10 +149,18 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints goes to the log, not among the answers
     lines = sys.stdin.buffer
+    setup = json.loads(lines.readline())
     try:
-        jobs = Jobs(**json.loads(lines.readline()))
-    except GaelpError as error:
-        parts = error.args if isinstance(error, BadInput) else ("retrainer", None, str(error), "Mend it.")
+        jobs = Jobs(**setup)
+    except (GaelpError, SQLAlchemyError) as error:
+        if isinstance(error, BadInput):
+            parts = (error.name, error.value, error.allowed, error.remedy)
+        else:  # such as of a file that is damaged here and there
+            said = " ".join(str(error.orig if isinstance(error, DBAPIError) else error).split())
+            allowed = f"could not be used: {said.rstrip('.')}"
+            parts = ("DATABASE_URL", "(not shown)", allowed, "Check the database.")
+        if parts[0] == "DATABASE_URL" and setup["database"] is not None:
+            parts = ("database", *parts[1:])  # it was told, not found in the environment
         answers.write(json.dumps({"id": 0, "refused": [shown(each) for each in parts]}).encode() + b"\n")
         answers.flush()
         return

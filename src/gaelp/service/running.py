@@ -46,6 +46,12 @@ def run(settings: Settings) -> None:
         server_header=False,
         timeout_graceful_shutdown=int(settings.grace_s + _ANSWERING_S),
     )
+    server_log = logging.getLogger("uvicorn.error")
+
+    def is_news(_: logging.LogRecord) -> bool:
+        return app.state.failure is None  # what failed is raised below, in one sentence
+
+    server_log.addFilter(is_news)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _ignore)  # uvicorn raises it once more when all is done
     sys.setswitchinterval(_SWITCH_S)
@@ -54,6 +60,7 @@ def run(settings: Settings) -> None:
     except SystemExit:  # its way to say that the application did not start
         raise app.state.failure or GaelpError("The service did not start; its log says why.") from None
     finally:
+        server_log.removeFilter(is_news)
         listener.close()
 
 

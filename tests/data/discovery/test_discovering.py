@@ -281,6 +281,28 @@ def test_an_ad_report_is_summed_and_what_it_leaves_out_is_not_told(ga4: Path, fo
     assert told["social"]["touches"] == paid["touches"]
 
 
+def test_ad_rows_count_from_the_first_to_the_last_day_of_the_tables(ga4: Path, tmp_path: Path) -> None:
+    told = rows(ga4)
+    days = sorted({each["event_date"] for each in told})
+    for ends in (days[0], days[-1]):  # on which nobody lets himself be recognised
+        for each in told:
+            if each["event_date"] == ends:
+                each.pop("user_pseudo_id", None)
+                each.pop("user_id", None)
+    (tmp_path / "events").mkdir()
+    text = "".join(json.dumps(each) + "\n" for each in told)
+    (tmp_path / "events" / "events.json").write_text(text)
+    dates = [dt.datetime.strptime(day, "%Y%m%d").date() for day in days]
+    around = [dates[0] - dt.timedelta(1), *dates, dates[-1] + dt.timedelta(1)]
+    ads = tmp_path / "ads.csv"
+    head = "date,channel,impressions,clicks,cost_micros,conversions\n"
+    ads.write_text(head + "".join(f"{day},social,10,1,5,\n" for day in around))
+    for zone in (None, "Asia/Tokyo"):
+        section = discover(tmp_path / "events", now=NOW, ads=ads, time_zone=zone).data["ads"]
+        assert (section["first_date"], section["last_date"]) == (str(dates[0]), str(dates[-1]))
+        assert (section["rows_outside"], section["channels"][0]["rows"]) == (2, len(dates))
+
+
 def test_a_bad_ad_report_is_refused(tmp_path: Path) -> None:
     truth = plant(tmp_path / "a.db", NOISE, people=50, days=14, seed=1)
     ads = tmp_path / "ads.csv"

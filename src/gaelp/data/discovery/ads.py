@@ -24,7 +24,7 @@ def summed_ads(
     What no row tells is None.
 
     Args:
-        path: see `read_ad_report`. first, last: days that count.
+        path: see `read_ad_report`. first, last: days that count, both included.
         channels: the section `channels`, for touches of the same family of channels.
 
     Raises:

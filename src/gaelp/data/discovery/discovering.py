@@ -160,7 +160,9 @@ def _devices(visitors: Visitors, frame: Frame) -> list[dict[str, Any]]:
 def _ads(path: Path | None, zone: Zone, source: Source, channels: list[dict[str, Any]]) -> dict[str, Any]:
     if path is None:
         return {"unknown": "no report of an ad platform was given: GA4 has no impressions and no costs"}
-    clock = ZoneInfo(zone.name)
+    if source.dates.counts:
+        return summed_ads(path, *source.dates.ends(), channels)
+    clock = ZoneInfo(zone.name)  # a database keeps moments only
     first, last = (moment_of(us).astimezone(clock).date() for us in (source.begin_us, source.end_us))
     return summed_ads(path, first, last, channels)
 

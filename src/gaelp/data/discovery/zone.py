@@ -6,7 +6,7 @@ moments on these days; events near midnight decide.
 
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo, available_timezones
@@ -42,6 +42,20 @@ class Dates:
         key = day * 10_000_000 + events["event_us"].to_numpy() // _QUARTER_US
         for each, n in zip(*np.unique(key, return_counts=True), strict=True):
             self.counts[int(each) // 10_000_000, int(each) % 10_000_000] += int(n)
+
+    def ends(self) -> tuple[date, date]:
+        """The first and the last `event_date`; all days, where none is told.
+
+        Raises:
+            BadInput: one is no day.
+        """
+        days = {day for day, _ in self.counts}
+        try:
+            found = [datetime.strptime(str(day), "%Y%m%d").date() for day in days]
+        except ValueError:
+            remedy = "Export the tables again."
+            raise BadInput("event_date", sorted(days), "must be days, as 20250301", remedy) from None
+        return min(found, default=date.min), max(found, default=date.max)
 
     def misplaced(self, zone: ZoneInfo) -> float:
         """Share of events that a zone puts on another day than they were told on."""

@@ -138,11 +138,13 @@ def _serve(folder: str, config: UpdaterConfig, line: Any) -> None:
     updater = Updater(folder, config)
     try:
         while line.recv() != _END:
-            while updater.waiting():
+            while waiting := updater.waiting():
                 try:
                     updater.work(most=1)
                 except BadInput as error:  # that episode is gone
                     line.send(error)
+                    if waiting[0] in updater.waiting():  # or it is not the one that is wrong
+                        break
                 except (GaelpError, OSError) as error:  # until somebody asks again
                     line.send(error)
                     break

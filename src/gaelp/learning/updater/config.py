@@ -59,6 +59,11 @@ class UpdaterConfig:
         if not 0 < self.level < 0.5:
             raise BadInput("level", self.level, "must be above 0 and below 0.5", "0.05 serves.")
 
+    @property
+    def counted(self) -> tuple[float, int]:
+        """Settings that counts depend on, which must not mix: the horizon and the longest lag, days."""
+        return self.horizon_days, self.longest_lag_days
+
     def as_dict(self) -> dict[str, Any]:
         """For manifests."""
         return asdict(self)

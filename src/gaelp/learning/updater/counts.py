@@ -6,6 +6,7 @@
 ("lag" | "open", hours)                                   visitors, from first visit to first purchase;
                                                           or to the end, without one
 ("impressions" | "clicks" | "cost_micros", line)          as ad platforms reported them
+("impressions_alone" | "clicks_alone", line)              of these, of rows that do not tell the other
 ("won" | "eligible", channel, bin)                        auctions by own bid, see `reading.bid_of`
 ("revenue_micros",)                                       of all purchases
 """

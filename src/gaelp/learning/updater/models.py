@@ -148,8 +148,8 @@ class Models:
         }
 
     def click_rates(self) -> list[dict[str, Any]]:
-        """Clicks per impression by line; lines without both are left out."""
-        impressions, clicks = table(self.counts, "impressions"), table(self.counts, "clicks")
+        """Clicks per impression by line, of rows that tell both; lines without both are left out."""
+        impressions, clicks = self._paired("impressions"), self._paired("clicks")
         told = [cell for cell, n in impressions.items() if n > 0 and clicks.get(cell, 0) <= n]
         found = []
         for cell, row in _pooled(told, impressions, clicks).items():
@@ -162,6 +162,11 @@ class Models:
             }
             found.append({**named, **dict(zip(_CLICK, row, strict=True))})
         return found
+
+    def _paired(self, what: str) -> dict[Cell, int]:
+        """Impressions or clicks by line, of rows that tell both."""
+        alone = table(self.counts, f"{what}_alone")
+        return {cell: n - alone.get(cell, 0) for cell, n in table(self.counts, what).items()}
 
     def lag(self) -> dict[str, Any]:
         """How long from the first visit to the first purchase."""

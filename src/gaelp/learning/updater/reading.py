@@ -14,12 +14,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gaelp.core.errors import BadInput
-from gaelp.core.words import LINES
+from gaelp.core.words import LINES, Channel
 from gaelp.data.ad_report import COUNTS, AdReport, read_ad_report
 from gaelp.data.discovery.lives import opened
 from gaelp.data.discovery.visitors import Frame, Visitors, visitors_of
-from gaelp.data.discovery.zone import Dates, find_zone
+from gaelp.data.discovery.zone import find_zone
 from gaelp.data.ga4.purchases import Rules
 from gaelp.data.patterns.parts import Part
 from gaelp.journeys.batch import US_PER_DAY, Ints
@@ -44,8 +43,9 @@ class Told:
         visitor: (n_visits,) index of whose. channel, device: (n_visits,) codes.
         before: (n_visits,) visits that the visitor had made before.
         ripe: (n_visits,) at least the horizon before the end. bought: (n_visits,) bought within it.
-        reports: sums of impressions, clicks and cost by line; of eligible auctions and wins by channel and
-            bin of the bid, see `bid_of`. Keys as in `counts.Counts`.
+        reports: sums of impressions, clicks and cost by line, and of impressions and clicks of cells that
+            do not tell the other; of eligible auctions and wins by channel and bin of the bid, see `bid_of`.
+            Keys as in `counts.Counts`.
         revenue_micros: of all purchases.
         ad_rows_outside: rows of the ad reports on days outside of the tables, left out.
     """
@@ -81,7 +81,7 @@ def read_told(folders: Sequence[Path], now: dt.datetime, horizon_days: float) ->
         with opened(Path(place), None, now, Rules(), lambda _what, _share: None) as source:
             frame = Frame.of_source(source, find_zone(None, source.dates), horizon_days)
             found = [(part, visitors_of(part, frame)) for part in source.parts()]
-    reports, n_outside = _reports(folders, _days_of(source.dates))
+    reports, n_outside = _reports(folders, source.dates.ends())
     visits: list[tuple[Ints, ...]] = []
     n, revenue = 0, 0
     for part, visitors in found:
@@ -158,21 +158,10 @@ def _visits(part: Part, frame: Frame) -> tuple[Ints, tuple[Ints, ...]]:
     return visitor, (lives.channel[visit], part.device[visit], before, lives.at_us[visit], next_us)
 
 
-def _days_of(dates: Dates) -> tuple[dt.date, dt.date]:
-    """The first and the last `event_date` of the tables; all days, where none is told."""
-    days = {day for day, _ in dates.counts}
-    try:
-        found = [dt.datetime.strptime(str(day), "%Y%m%d").date() for day in days]
-    except ValueError:
-        remedy = "Export the tables again."
-        raise BadInput("event_date", sorted(days), "must be days, as 20250301", remedy) from None
-    return min(found, default=dt.date.min), max(found, default=dt.date.max)
-
-
 def _reports(folders: Sequence[Path], days: tuple[dt.date, dt.date]) -> tuple[Counter[tuple[str, ...]], int]:
     """Sums of ad reports on the days of the tables, and rows of other days.
 
-    What a later episode of the stream tells of an hour and line replaces it.
+    A cell that a later episode of the stream tells replaces an earlier one's; an empty cell tells nothing.
     """
     told: dict[tuple[str, ...], dict[str, int]] = {}
     counts: Counter[tuple[str, ...]] = Counter()
@@ -180,22 +169,27 @@ def _reports(folders: Sequence[Path], days: tuple[dt.date, dt.date]) -> tuple[Co
     for folder in folders:
         if (folder / ADS).is_file():
             report, n = read_ad_report(folder / ADS, by=("hour", "line")).within(*days)
-            told |= _ads(report)
+            for key, row in _ads(report).items():
+                told.setdefault(key, {}).update(row)
             n_outside += n
         if (folder / REPORTS).is_file():
             counts.update(_auctions(folder))
     for (*_, line), row in told.items():
         for what, n in row.items():
             counts[what, line] += n
+        for what, other in (("impressions", "clicks"), ("clicks", "impressions")):
+            if what in row and other not in row:
+                counts[f"{what}_alone", line] += row[what]
     return counts, n_outside
 
 
 def _ads(report: AdReport) -> dict[tuple[str, ...], dict[str, int]]:
-    """Counts by date, hour and line; those that are not told are missing."""
-    cells = zip(report.date.astype(str).tolist(), report.hour.astype(str).tolist(), report.line, strict=True)
+    """Counts by date, hour, channel and line; those that are not told are missing."""
+    names = [Channel(code).name.lower() for code in report.channel.tolist()]
+    columns = (report.date.astype(str).tolist(), report.hour.astype(str).tolist(), names, report.line)
     return {
         cell: {name: int(n) for name, n in zip(_ADS, row, strict=False) if not np.isnan(n)}
-        for cell, row in zip(cells, report.counts.tolist(), strict=True)
+        for cell, row in zip(zip(*columns, strict=True), report.counts.tolist(), strict=True)
     }
 
 

@@ -112,7 +112,8 @@ class Updater:
             flown: version of the models that its bids followed; None: none.
 
         Raises:
-            BadInput: it cannot be read; it is not kept then, or waits no more.
+            BadInput: it cannot be read; it is not kept then, or waits no more. Or the window was counted with
+                another horizon and cannot be counted anew; it waits then.
             UnknownName: there is no version `flown`.
             Locked: another process has been learning for a minute.
         """
@@ -160,7 +161,8 @@ class Updater:
             most: episodes to learn; None: all.
 
         Raises:
-            BadInput: an episode cannot be read; it is removed, and those before it are learned.
+            BadInput: an episode cannot be read; it is removed, and those before it are learned. Or the window
+                was counted with another horizon or longest lag and cannot be counted anew.
             Locked: another process has been learning for a minute.
         """
         done: list[Update] = []
@@ -196,7 +198,7 @@ class Updater:
         ]
 
     def _learn(self, episode: Episode) -> Update:
-        state, key = self._versions.champion(), episode.stream or episode.name
+        state, key = self._recounted(self._versions.champion()), episode.stream or episode.name
         told = self._read([*state.names(key), episode.name], episode)
         new = count(told, state.segments, self.config)
         fresh = new - state.counts.get(key, Counts())
@@ -208,6 +210,7 @@ class Updater:
         rolled_back = None
         if worse is not None:
             state, aside = self._versions.go_back(state, worse, episode.moment)
+            state = self._recounted(state)
             rolled_back = {**worse.as_dict(), "set_aside": aside}
             flown = None
             if aside:
@@ -256,7 +259,9 @@ class Updater:
         if previous is not None and self._versions.has(previous):
             before = self._versions.read(previous)
             same = fresh
-            if (
+            if before.counted != state.counted:  # it predicts sales within another horizon
+                same = Counts()
+            elif (
                 before.segments != state.segments
             ):  # visits of a stream's earlier episodes cannot be told apart
                 same = Counts() if episode.stream else count(told, before.segments, self.config)
@@ -269,6 +274,35 @@ class Updater:
             worse = worse if worse is None or self._versions.has(worse.to) else None
         return losses, ours[1], worse
 
+    def _recounted(self, state: State) -> State:
+        """Count the window anew, if its counts are of another horizon or longest lag than is asked for."""
+        if state.counted in (None, self.config.counted):
+            return replace(state, counted=self.config.counted)
+        kept = {each.name: each.moment for each in self.episodes.all()}
+        gone = [name for name, *_ in state.learned if name not in kept]
+        try:
+            if gone:
+                raise BadInput("episodes", gone, "must be kept", "Restore them.")
+            moment = max(kept[name] for name, *_ in state.learned)
+            counts = self._counted(state, state.segments, moment)
+        except BadInput as error:
+            asked, (horizon, longest) = self.config.counted, state.counted
+            allowed = (
+                f"must be {(horizon, longest)}, of which {self.folder} is: counting anew failed: {error}"
+            )
+            remedy = f"Use --horizon-days {horizon:g}, or a new folder."
+            raise BadInput("horizon and longest lag, days", asked, allowed, remedy) from None
+        return replace(state, counts=counts, counted=self.config.counted)
+
+    def _counted(self, state: State, segments: Segments, moment: dt.datetime) -> dict[str, Counts]:
+        """Counts of the window's events by segments."""
+        counts = {}
+        for key in state.counts:
+            folders = [self.episodes.path(name) for name in state.names(key)]
+            told = read_told(folders, moment, self.config.horizon_days)
+            counts[key] = count(told, segments, self.config)
+        return counts
+
     def _discovered(self, state: State, episode: Episode) -> tuple[State, dict[str, Any]]:
         """Look for segments in the window's events, and count everybody anew by what is found."""
         with tempfile.TemporaryDirectory(prefix="gaelp-updater-") as place:
@@ -280,11 +314,7 @@ class Updater:
         segments = Segments(found)
         if "items" not in found.data["segments"]:
             return state, {"unknown": found.data["segments"]["unknown"]}
-        counts = {}
-        for key in state.counts:
-            folders = [self.episodes.path(name) for name in state.names(key)]
-            told = read_told(folders, episode.moment, self.config.horizon_days)
-            counts[key] = count(told, segments, self.config)
+        counts = self._counted(state, segments, episode.moment)
         names, known = segments.names, state.segments.names
         told_of = {
             "segments": list(names),

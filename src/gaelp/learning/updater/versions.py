@@ -37,6 +37,7 @@ class State:
         counts: by stream, or by the name of an episode that continues none.
         flown: what episodes earned that were flown by a version's models, oldest first.
         segments: that visitors are put into.
+        counted: see `UpdaterConfig.counted`, of the counts; None: nothing was counted yet.
     """
 
     version: str | None = None
@@ -47,9 +48,13 @@ class State:
     counts: Mapping[str, Counts] = field(default_factory=dict)
     flown: tuple[Flown, ...] = ()
     segments: Segments = field(default_factory=Segments)
+    counted: tuple[float, int] | None = None
 
     def models(self, config: UpdaterConfig) -> Models:
-        """The models of the counts."""
+        """The models of the counts, with the horizon and the longest lag that these were counted with."""
+        if self.counted is not None:
+            horizon_days, longest_lag_days = self.counted
+            config = replace(config, horizon_days=horizon_days, longest_lag_days=longest_lag_days)
         return Models(total(self.counts.values()), self.segments, config)
 
     def names(self, key: str) -> list[str]:
@@ -99,6 +104,7 @@ class Versions:
         if data.get("format") != _FORMAT:
             raise MismatchError("state", data.get("format"), f"must be of format {_FORMAT}", "Update gaelp.")
         patterns = version.folder / _PATTERNS
+        config = version.lineage.config
         return State(
             version=version.name,
             done=data["done"],
@@ -108,6 +114,7 @@ class Versions:
             counts={key: from_json(rows) for key, rows in data["counts"].items()},
             flown=tuple(Flown(**each) for each in data["flown"]),
             segments=Segments(Discovered.read(patterns) if patterns.is_file() else None),
+            counted=(config["horizon_days"], config["longest_lag_days"]),
         )
 
     def write(self, state: State, config: UpdaterConfig, told: Mapping[str, Any], now: dt.datetime) -> str:
