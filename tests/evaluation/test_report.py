@@ -10,7 +10,7 @@ import pytest
 
 from gaelp.core.errors import BadInput, UnknownName
 from gaelp.evaluation import report
-from gaelp.evaluation.report_charts import Colours, prices
+from gaelp.evaluation.report_charts import Colours, funnel, prices
 from gaelp.evaluation.report_sections import SECTIONS
 
 
@@ -171,6 +171,11 @@ def test_undefined_numbers_become_gaps_and_never_nan(report_data):
     assert "nan" not in re.findall(r"\b\w+\b", " ".join(words.values()).lower())
     assert "n/a" in words["channels"]
     assert "n/a" in words["targets"]
+
+
+def test_stages_are_shares_of_everybody(report_data):
+    drawn = funnel(["unaware", "intent", "converted"], [600, 100, 300])["data"][0]
+    assert [text.split(" · ")[1] for text in drawn["text"]] == ["60.0 %", "10.0 %", "30.0 %"]
 
 
 def test_a_policy_keeps_its_colour_in_every_section(report_data):

@@ -170,11 +170,11 @@ def spend_by_day(series: Mapping[str, tuple[list[Any], list[Number], Number, str
 
 
 def funnel(stages: list[str], people: list[Number]) -> Figure:
-    """People who reached each stage, with the share that came on from the stage before."""
-    notes = []
-    for before, now in zip([None, *people[:-1]], people, strict=True):
-        share = f" · {100 * now / before:.2g} %" if before and now is not None else ""
-        notes.append("undefined" if now is None else f" {now:,.0f}{share}")
+    """How many people stand at each stage, and their share of all whose number is known."""
+    everybody = sum(each or 0 for each in people) or 1
+    notes = [
+        "undefined" if each is None else f" {each:,.0f} · {100 * each / everybody:.1f} %" for each in people
+    ]
     return {
         "data": [
             {
@@ -193,7 +193,7 @@ def funnel(stages: list[str], people: list[Number]) -> Figure:
         "layout": layout_of(
             40 + 40 * len(stages),
             xaxis=axis_style(
-                "people, and their share of the stage before",
+                "people, and their share of all",
                 range=[0, 1.35 * max(p or 0 for p in people) or 1],
                 showgrid=False,
                 showticklabels=False,

@@ -143,8 +143,8 @@ def _funnel(page: Page, name: str) -> str:
     given = page.section(name, "stages", "people")
     stages, people = columns(name, given, "stages", "people")
     return (
-        reading("The smallest share of the stage before marks where most people are lost.")
-        + page.chart(charts.funnel(stages, people), "People who reached each stage")
+        reading("Everybody, when the campaign ends; converted are customers of any brand, ours or a rival's.")
+        + page.chart(charts.funnel(stages, people), "How many people stand at each stage")
         + source(page.origin())
     )
 
@@ -199,7 +199,7 @@ def _hour_of_week(page: Page, name: str) -> str:
     notes = [page.origin(), given.get("source")]
     notes += [f"no {key} week given" for key in ("simulated", "measured") if not given.get(key)]
     return (
-        reading("The two lines should rise and fall together, evenings and weekends above all.")
+        reading("The two lines should rise and fall together.")
         + page.chart(charts.hour_of_week(simulated, measured), "Activity by hour of the week")
         + source("; ".join(str(note) for note in notes if note))
     )
@@ -311,7 +311,7 @@ SECTIONS: dict[str, tuple[str, str, Callable[[Page, str], str]]] = {
     "channels": ("Channels", "Channels: what is claimed, what is caused", _channels),
     "spend_plan": ("Hourly spend", "Spend against plan by hour of day", _spend_plan),
     "spend_by_day": ("Daily spend", "Spend against budget by day", _spend_by_day),
-    "funnel": ("Funnel", "Funnel", _funnel),
+    "funnel": ("Stages", "Where people stand", _funnel),
     "sankey": ("Journeys", "Journeys from first touch to outcome", _sankey),
     "lag": ("Lag", "Lag from decision to booking", _lag),
     "hour_of_week": ("Week", "Activity by hour and weekday", _hour_of_week),

@@ -360,11 +360,9 @@ def days_of(moves: Sequence[Move], now_us: int) -> list[int]:
         moves: of a registry, oldest first. now_us: microseconds since 1970 began.
     """
     told = [day_of(move.at) for move in moves]
-    latest = list(accumulate([now_us // DAY_US, *reversed(told)], min))[
-        -2::-1
-    ]  # that each can have been made
+    earliest_after = accumulate([now_us // DAY_US, *reversed(told[1:])], min)  # of what follows, newest first
     found, day = [], 0
-    for dated, bound in zip(told, latest, strict=True):
+    for dated, bound in zip(told, reversed(list(earliest_after)), strict=bool(told)):
         day = dated if dated <= bound else day
         found.append(day)
     return found

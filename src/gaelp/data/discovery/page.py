@@ -102,7 +102,7 @@ def _lag(told: dict[str, Any]) -> str:
         return _unknown(told)
     rows = [
         (
-            f"{each['days']:g} days" if each["days"] >= 1 else f"{24 * each['days']:.0f} h",
+            _days(each["days"]) if each["days"] >= 1 else f"{24 * each['days']:.0f} h",
             each.get("unknown") or _interval(each),
         )
         for each in told["bought_within"]
@@ -116,6 +116,10 @@ def _lag(told: dict[str, Any]) -> str:
         for each in within["quantiles"]
     ]
     return html + _table((f"of those who buy within {within['within_days']:g} days", "have by"), rows)
+
+
+def _days(days: float) -> str:
+    return "1 day" if days == 1 else f"{days:g} days"
 
 
 def _patterns(told: dict[str, Any]) -> str:
