@@ -1,16 +1,17 @@
 """`gaelp ctr`: train a response model on a labelled table, and say how good it is."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from gaelp.cli.console import JsonOption, out, print_json, show
+from gaelp.cli.console import DEFAULT_MARKET, JsonOption, find_market, out, print_json, show, typed
 
 ctr_app = typer.Typer(
     name="ctr",
     no_args_is_help=False,
-    help="How likely a click or a conversion is: train a response model, and judge it.",
+    help="How likely a click or a conversion is: train a response model, judge it, let a market use it.",
 )
 
 ColumnsOption = Annotated[str | None, typer.Option(metavar="COL,COL", show_default="found by content")]
@@ -107,6 +108,51 @@ def evaluate_command(
         _print_judged(result)
 
 
+@ctr_app.command("distil")
+def distil_command(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder that `gaelp ctr train` made.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Table that `gaelp export clicks` made.")],
+    target: Annotated[str, typer.Option("--out", metavar="FILE", help="Market file to make.")],
+    market: Annotated[str, typer.Option("--market", metavar="MARKET", help="Market file to extend.")] = (
+        DEFAULT_MARKET
+    ),
+    as_json: JsonOption = False,
+) -> None:
+    """Make a market whose people click as a response model says, by the tables that its kernels read."""
+    from gaelp.core.errors import BadInput
+    from gaelp.data.places import check_places
+    from gaelp.market.file import load as load_market
+    from gaelp.prediction.model import load as load_model
+    from gaelp.worlds.distilling import distil, read_ads
+    from gaelp.worlds.market_writing import write_market
+
+    if not target.endswith(".toml"):
+        raise BadInput("out", target, "must end in .toml", "Name the market file to make.")
+    base = load_market(find_market(market))
+    if Path(target).resolve() == base.path.resolve():
+        raise BadInput("out", target, "must not be the file it extends", "Name another file.")
+    check_places({"out": target}, {})
+    found = distil(read_ads(file, load_model(model), base), base)
+    command = typed(
+        ["ctr", "distil", model, file], {"market": (market, DEFAULT_MARKET), "out": (target, None)}
+    )
+    model_id = str(found.figures["model_id"])
+    write_market(
+        Path(target),
+        found.file,
+        base,
+        told=f"Made by: {command}",
+        names=found.names,
+        strength="C",
+        source=f"distilled from response model {model_id[:12]}",
+    )
+    result = {"out": target, "base": base.name, "market_sha256": load_market(target).sha256, **found.figures}
+    if as_json:
+        print_json(result)
+    else:
+        _print_distilled(result)
+
+
 def _names(given: str | None) -> list[str] | None:
     return None if given is None else [name.strip() for name in given.split(",") if name.strip()]
 
@@ -143,6 +189,36 @@ def _print_judged(result: Mapping[str, Any]) -> None:
             highlight=False,
             markup=False,
         )
+
+
+def _print_distilled(result: Mapping[str, Any]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    console = out()
+    steps = {"clicked": "clicked", "model": "model", "base": "base", "parameters": "parameters only",
+             "market": "with tables"}  # fmt: skip
+    table = Table(title="Clicks per ad", box=box.SIMPLE_HEAD)
+    for heading in ("channel", "ads", *steps.values()):
+        table.add_column(heading, justify="left" if heading == "channel" else "right", no_wrap=True)
+    for name, row in result["channels"].items():
+        table.add_row(name, f"{row['ads']:,.0f}", *(f"{row[step]:.3%}" for step in steps))
+    console.print(table)
+    for step, what in (("base", "the base"), ("parameters", "fitted parameters"), ("market", "the market")):
+        fit = result["fit"][step]
+        followed = show(fit["r2"], "%")
+        console.print(
+            f"{what}: follows {followed} of the model's variance between cells,"
+            f" {show(fit['misplaced'], '%')} of clicks in the wrong one",
+            highlight=False,
+            soft_wrap=True,
+        )
+    for name, n in result["left_out"].items():
+        text = f"{n:,} ads of {name} left out: the model saw too few clicks of such"
+        console.print(text, highlight=False, markup=False)
+    if result["at_limit"]:
+        console.print(f"at the end of their range: {', '.join(result['at_limit'])}", highlight=False)
+    console.print(f"wrote {result['out']}", highlight=False, soft_wrap=True)
 
 
 def _print_table(found: Mapping[str, Mapping[str, Any] | None]) -> None:

@@ -159,6 +159,76 @@ def ga4_command(
         console.print(f"wrote {path}", highlight=False, soft_wrap=True)
 
 
+@export_app.command("clicks")
+def clicks_command(
+    target: Annotated[str, typer.Option("--out", metavar="FILE", help="Table to make: .csv or .parquet.")],
+    market: MarketOption = DEFAULT_MARKET,
+    policy: Annotated[
+        str | None,
+        typer.Option(help="A policy's name, or a checkpoint's path.", show_default="the status quo"),
+    ] = None,
+    users: UsersOption = 10_000,
+    days: DaysOption = 30,
+    daily_budget_usd: BudgetOption = None,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Every ad that one world's people saw of us, with all that decided the click: truth, to train on."""
+    from gaelp.core.errors import BadInput
+    from gaelp.data.places import check_places
+    from gaelp.market.file import load
+    from gaelp.worlds.click_log import CLICKED, click_table
+    from gaelp.worlds.flight import WARM_UP_DAYS
+    from gaelp.worlds.ga4_export import status_quo
+    from gaelp.worlds.regions import write_columns
+    from gaelp.worlds.registry import make_policy
+    from gaelp.worlds.simulate import check_sizes, compile_market
+    from gaelp.worlds.splits import plain_worlds
+
+    check_sizes(worlds=1, users=users, days=days, budget=daily_budget_usd)
+    if Path(target).suffix not in (".csv", ".parquet"):
+        raise BadInput("out", target, "must end in .csv or .parquet", "Choose one of them.")
+    check_places({"out": target}, {})
+    file = load(find_market(market))
+    flown = make_policy(policy, file)() if policy else status_quo(file)
+    compile_market(file, say)
+    with progress("living the world", 24 * (WARM_UP_DAYS + days), quiet=as_json) as tick:
+        columns = click_table(
+            plain_worlds(file, 1, seed)[0],
+            flown,
+            n_people=users,
+            days=days,
+            daily_budget_usd=daily_budget_usd,
+            seed=seed,
+            tick=tick,
+        )
+    write_columns(Path(target), columns)
+    clicked, channel = columns[CLICKED], columns["channel"]
+    told: dict[str, Any] = {
+        "out": target,
+        "policy": policy or "the status quo",
+        "users": users,
+        "days": days,
+        "seed": seed,
+        "market": file.name,
+        "market_sha256": file.sha256,
+        "ads": int(clicked.size),
+        "clicks": int(clicked.sum()),
+        "channels": {
+            str(name): {"ads": int((channel == name).sum()), "clicks": int(clicked[channel == name].sum())}
+            for name in dict.fromkeys(channel.tolist())
+        },
+    }
+    if as_json:
+        print_json(told)
+        return
+    console = out()
+    for name, row in told["channels"].items():
+        rate = show(row["clicks"] / row["ads"], "%")
+        console.print(f"{name}: {row['ads']:,} ads seen, {rate} clicked", highlight=False, soft_wrap=True)
+    console.print(f"wrote {target}", highlight=False, soft_wrap=True)
+
+
 def _truth(config: dict[str, Any], world: int, regions: Any, quiet: bool) -> dict[str, Any]:
     from gaelp.core.errors import MismatchError
     from gaelp.core.words import PAID_CHANNELS

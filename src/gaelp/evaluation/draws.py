@@ -19,13 +19,13 @@ from gaelp.market.hour import (
     _WORD,
     DISPLAY,
     N_SLOTS,
-    OWN_BRAND,
     RIVAL_BRAND,
     SOCIAL,
     VIDEO,
     brand_quality,
     feed_line,
     rival_query,
+    search_chance,
     search_query,
 )
 from gaelp.market.people import person_key
@@ -42,15 +42,6 @@ def kind_of(line):
     if line < VIDEO_LINE:
         return 1
     return 2 if line < DISPLAY_LINE else 3
-
-
-@jit(borrows=True)
-def search_chance(r, p, query, named, brand, device_class):
-    """Click chance on the first slot of a brand's ad under a search."""
-    scale = r.click_segment[p.segment] * r.click_class[device_class]
-    if named < 0:
-        return scale * r.search_click[query]
-    return scale * (r.search_click[OWN_BRAND] if brand == named else r.search_click[RIVAL_BRAND])
 
 
 @jit(borrows=True)
@@ -82,14 +73,14 @@ def catch_click(r, p, rivals, w, key, query, named, device_class, n_seats, reser
     used = 0.0
     seen_by_rival = False
     previous = np.inf
-    for _ in range(min(n, N_SLOTS)):
+    for slot in range(min(n, N_SLOTS)):
         score, who = -1.0, -1
         for i in range(n):
             if typical[i] < previous and typical[i] > score:
                 score, who = typical[i], i
         if who < 0 or score <= 0.0:
             break
-        used += r.position[_] * search_chance(r, p, query, named, n_seats + who, device_class)
+        used += search_chance(r, p, slot, query, named, n_seats + who, device_class, n_seats)
         if v < used:
             seen_by_rival = True
             break
@@ -109,7 +100,6 @@ def catch_click(r, p, rivals, w, key, query, named, device_class, n_seats, reser
     if value <= 0.0:
         return
     quality = brand_quality(r, named, 0)
-    ours = search_chance(r, p, query, named, 0, device_class)
     before, above = 0.0, np.inf
     best = np.inf
     for slot in range(N_SLOTS):
@@ -118,11 +108,8 @@ def catch_click(r, p, rivals, w, key, query, named, device_class, n_seats, reser
             if typical[i] < above and typical[i] > score:
                 score, who = typical[i], i
         cost = max(score / quality, reserve)
-        if (
-            before <= v < min(before + r.position[slot] * ours, 0.95)
-            and cost < best
-            and cost <= multiplier * value
-        ):
+        ours = search_chance(r, p, slot, query, named, 0, device_class, n_seats)
+        if before <= v < min(before + ours, 0.95) and cost < best and cost <= multiplier * value:
             best = cost
             low = cost * quality
             high = min(above, 2.0 * low + 1e-6)
@@ -133,7 +120,7 @@ def catch_click(r, p, rivals, w, key, query, named, device_class, n_seats, reser
                 bid[at] = max(own / quality, reserve * 1.000001)
         if who < 0:
             break
-        before += r.position[slot] * search_chance(r, p, query, named, n_seats + who, device_class)
+        before += search_chance(r, p, slot, query, named, n_seats + who, device_class, n_seats)
         above = score
 
 
@@ -230,7 +217,7 @@ def _cost(r, pop, rivals, w, o, hour, bid, n_seats, bids, quality, tie, winner, 
         if winner[s] < 0:
             break
         before = used
-        used = min(used + r.position[s] * search_chance(r, p, query, named, winner[s], device_class), 0.95)
+        used = min(used + search_chance(r, p, s, query, named, winner[s], device_class, n_seats), 0.95)
         if v >= before and v < used:
             return np.int64(prices[s] * 1e6 + 0.5) if winner[s] == 0 else np.int64(-1)
     return np.int64(-1)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from gaelp.core.jit import jit
 from gaelp.core.random import bits, level, normal, subkey, uniform
 from gaelp.core.words import N_CREATIVES
-from gaelp.evaluation.draws import catch_click, floor_of, kind_of, noisy_bid, search_chance
+from gaelp.evaluation.draws import catch_click, floor_of, kind_of, noisy_bid
 from gaelp.evaluation.moments import (
     LN_ACTIVITIES,
     LN_NEEDS,
@@ -41,10 +41,12 @@ from gaelp.market.hour import (
     VIDEO,
     audience,
     brand_quality,
-    fatigue_of,
     feed_line,
+    feed_odds,
     lived_goodwill,
+    own_odds,
     rival_query,
+    search_chance,
     search_query,
 )
 from gaelp.market.people import AWARE, CONSIDERING, CONVERTED, INTENT, LOST, TASTE, need_mean, person_key
@@ -247,14 +249,11 @@ def _feed_worth(r, p, pop, rivals, w, person, own_key, hour, activity, line, dev
     c0, c1, c2 = _after(r, p, table, at, weights, p.stage, idle, view + visit, True, True)
     s0, s1, _ = _after(r, p, table, at, weights, p.stage, idle, view, False, False)
     who = audience(p, m, activity, device, hour)
-    odds = r.feed_click_odds[activity] * r.click_stage[p.stage] * r.click_segment[p.segment]
-    odds *= r.click_class[device_class]
+    odds = feed_odds(r, p, activity, device_class)
     theirs = odds * r.rival_fatigue
     any_known = (p.visited >> np.uint64(n_seats)) != np.uint64(0)
     if any_known:
         theirs *= 0.5 * (1.0 + r.engaged_click)
-    if who > 0:
-        odds *= r.engaged_click
     seen = min(r.viewability[activity] * p.attention, 1.0)
     ours = 0.0
     if draws:
@@ -264,7 +263,7 @@ def _feed_worth(r, p, pop, rivals, w, person, own_key, hour, activity, line, dev
             creative < N_CREATIVES - 1 and (level(bits(key, _WORD), 3) + 0.5) / 1024.0 >= creatives[creative]
         ):
             creative += 1
-        ours = odds * r.creative_fit[p.segment, creative] * fatigue_of(r, m.views[creative])
+        ours = own_odds(r, p, odds, activity, device_class, who, creative, m.views[creative])
         where = uniform(key, _CLICK)
         ours = 1.0 if where < ours / (1.0 + ours) else 0.0
         theirs = 1.0 if where < theirs / (1.0 + theirs) else 0.0
@@ -272,7 +271,7 @@ def _feed_worth(r, p, pop, rivals, w, person, own_key, hour, activity, line, dev
             return 0.0
     else:
         for creative in range(N_CREATIVES):
-            x = odds * r.creative_fit[p.segment, creative] * fatigue_of(r, m.views[creative])
+            x = own_odds(r, p, odds, activity, device_class, who, creative, m.views[creative])
             share = creatives[creative] - (creatives[creative - 1] if creative > 0 else 0.0)
             ours += share * x / (1.0 + x)
         theirs = theirs / (1.0 + theirs)
@@ -309,24 +308,20 @@ def _click_worths(r, p, pop, rivals, w, person, own_key, hour, query, named, lan
 
 
 @jit(borrows=True)
-def _page_worth(r, p, query, named, device_class, n_rivals_bid, ad, organic, rival, visit):
+def _page_worth(r, p, query, named, device_class, n_seats, n_rivals_bid, ad, organic, rival, visit):
     """USD that our ad on a search page is worth per click on it, against the page without it."""
-    ours = search_chance(r, p, query, named, 0, device_class)
-    others = search_chance(r, p, query, named, -1, device_class)
     slot = 0 if named == 0 else 1
+    own = search_chance(r, p, slot, query, named, 0, device_class, n_seats)
     before, after = 0.0, 0.0
     for s in range(N_SLOTS):
-        first_named = named > 0 and s == 0
-        chance = r.position[s] * (
-            search_chance(r, p, query, named, named, device_class) if first_named else others
-        )
+        above = named if named > 0 and s == 0 else -1  # the brand that the query names stands first
+        chance = search_chance(r, p, s, query, named, above, device_class, n_seats)
         if s < n_rivals_bid:
             before += chance
         if s == slot:
-            after += r.position[s] * ours
+            after += own
         elif s < n_rivals_bid + 1:
             after += chance
-    own = r.position[slot] * ours
     more = after - before  # clicks that organic results would have had a part of
     us, them = r.organic_us[query], r.organic_rival[query]
     if query == RIVAL_BRAND:
@@ -406,7 +401,8 @@ def price(
                                  multiplier[w], ad, organic, rival, visit, typical, worth, bid,
                                  i)  # fmt: skip
                     continue
-                worth[i] = _page_worth(r, p, query, named, device_class, bidders, ad, organic, rival, visit)
+                worth[i] = _page_worth(r, p, query, named, device_class, n_seats, bidders, ad, organic,
+                                       rival, visit)  # fmt: skip
                 most = multiplier[w] * worth[i]
                 if most > reserve:
                     best = _several_slots(r, typical, noise, quality, reserve, most)

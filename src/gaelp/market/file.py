@@ -1,8 +1,8 @@
 """Market files: read, checked, compiled into the records that kernels run on.
 
-A market file is TOML with `[market] [status_quo] [[rivals]] [parameters] [targets] [visibility] [spread]`
-and, where it `extends` another file, only what differs from it. Everything is checked when it is read:
-an unknown key is answered with the nearest known one, a missing or impossible value with its allowed range.
+A market file is TOML with `[market] [status_quo] [[rivals]] [parameters] [targets] [visibility] [spread]
+[response]` and, where it `extends` another file, only what differs from it. Everything is checked when it is
+read: an unknown key is answered with the nearest known one, an impossible value with its allowed range.
 """
 
 import hashlib
@@ -29,8 +29,10 @@ from gaelp.market.parameters import (
     MAX_SEGMENTS,
     N_FATIGUE,
     PARAMETERS,
+    RESPONSE_AXES,
     RULES,
     axis_names,
+    response_shape,
     shape_of,
 )
 from gaelp.market.rivals import STRATEGIES
@@ -61,10 +63,13 @@ _RIVAL_RANGES = {
     "exploration": (0.0, 1.0),
 }
 _SECTIONS = (
-    "extends market auctions status_quo rivals parameters targets visibility spread queries reference".split()
-)
-_REPLACED_WHOLE = ("value", "targets", "reference", "queries", "spread")
+    "extends market auctions status_quo rivals parameters targets visibility spread queries reference"
+    " response"
+).split()
+_REPLACED_WHOLE = ("value", "targets", "reference", "queries", "spread", "response")
 """Tables that a file which extends another states in full or not at all."""
+RESPONSE_RANGE = (0.05, 20.0)
+"""How far a response table may be from the parameters: least and most relative odds."""
 _PARAMETER_KEYS = "value unit range strength source solved".split()
 _STRENGTHS = ("A", "B", "C", "assumed")
 _SIGHT = ("user", "aggregate", "never")
@@ -111,6 +116,23 @@ class Stated:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Response:
+    """What the click parameters do not say of a seat's own ads: a table of relative odds (searches: chances).
+
+    `value` has one axis per name of `over`, some of `RESPONSE_AXES`; the others make no difference.
+    """
+
+    over: tuple[str, ...]
+    value: Floats
+
+    def over_all(self, kind: str) -> Floats:
+        """The table over every axis of `RESPONSE_AXES[kind]`; those not in `over` have length 1."""
+        axes = RESPONSE_AXES[kind]
+        value = self.value.transpose([self.over.index(axis) for axis in axes if axis in self.over])
+        return value.reshape([self.value.shape[self.over.index(a)] if a in self.over else 1 for a in axes])
+
+
+@dataclass(frozen=True, kw_only=True)
 class MarketFile:
     """A checked market: the facts, its parameters as stated, and the rest of the file.
 
@@ -139,6 +161,7 @@ class MarketFile:
     queries: dict[str, tuple[str, ...]] = field(default_factory=dict)
     reference_price_usd: dict[str, float] = field(default_factory=dict)
     first_price: tuple[str, ...] = ("display",)
+    response: dict[str, Response] = field(default_factory=dict)
     tracking: bool = True
 
     @property
@@ -283,6 +306,7 @@ def _checked(path: Path, raw: dict[str, Any], digest: str) -> MarketFile:
             for k, v in _table(path, "reference", raw.get("reference", {})).items()
         },
         first_price=_first_price(path, _table(path, "auctions", raw.get("auctions", {}))),
+        response=_response(path, _table(path, "response", raw.get("response", {})), segments),
     )
 
 
@@ -297,6 +321,26 @@ def _first_price(path: Path, raw: dict[str, Any]) -> tuple[str, ...]:
             f"{path.name}: auctions.first_price", kinds, allowed, "The rest is second price."
         )
     return tuple(kinds)
+
+
+def _response(path: Path, raw: dict[str, Any], segments: tuple[str, ...]) -> dict[str, Response]:
+    found = {}
+    for kind, entry in raw.items():
+        where = f"response.{kind}"
+        if kind not in RESPONSE_AXES:
+            raise _unknown(path, "response", kind, RESPONSE_AXES)
+        for key in _table(path, where, entry):
+            if key not in ("over", "value"):
+                raise _unknown(path, where, key, ["over", "value"])
+        over, axes = entry.get("over"), RESPONSE_AXES[kind]
+        named = isinstance(over, list) and over and all(axis in axes for axis in over)
+        if not named or len(set(over)) != len(over):
+            allowed = f"must list some of {', '.join(axes)}, each once"
+            raise MarketFileError(f"{path.name}: {where}.over", over, allowed, "Name the table's axes.")
+        value = _array(path, f"{where}.value", entry.get("value"), [axis_names(a, segments) for a in over])
+        _check_range(path, f"{where}.value", value, *RESPONSE_RANGE)
+        found[kind] = Response(over=tuple(over), value=value)
+    return found
 
 
 def _queries(path: Path, raw: dict[str, Any]) -> dict[str, tuple[str, ...]]:
@@ -528,6 +572,13 @@ def compile_rules(market: MarketFile, world_seed: int) -> np.void:
     rules["region_need"] = np.exp(float(value_of["region_sigma"]) * generator.standard_normal(100))
     size = 1.0 / np.arange(1, 101) ** 0.7
     rules["region_edge"] = np.cumsum(size / size.sum())
+    rules["responds"] = bool(market.response)
+    for kind, axes in RESPONSE_AXES.items():
+        table = np.ones(response_shape(kind))
+        if kind in market.response:
+            known = tuple(slice(len(axis_names(axis, market.segments))) for axis in axes)
+            table[known] = market.response[kind].over_all(kind)
+        rules[f"{kind}_response"] = table
     return cast(np.void, rules[()])
 
 

@@ -399,6 +399,37 @@ def fatigue_of(r, views):
 
 
 @jit(borrows=True)
+def feed_odds(r, p, activity, device_class):
+    """Click odds of anybody's viewed first ad in a feed, to somebody who has not visited its brand."""
+    odds = r.feed_click_odds[activity] * r.click_stage[p.stage] * r.click_segment[p.segment]
+    return odds * r.click_class[device_class]
+
+
+@jit(borrows=True)
+def own_odds(r, p, odds, activity, device_class, who, creative, views):
+    """Click odds of a seat's ad in a feed where anybody's are `odds`."""
+    if who > 0:
+        odds *= r.engaged_click
+    odds *= r.creative_fit[p.segment, creative] * fatigue_of(r, views)
+    if r.responds != 0:
+        odds *= r.feed_response[activity, p.segment, p.stage, device_class, who, creative]
+    return odds
+
+
+@jit(borrows=True)
+def search_chance(r, p, slot, query, named, brand, device_class, n_seats):
+    """Click chance of a brand's ad on a search page; brand -1: any rival that is not named."""
+    asked = query
+    if named >= 0:
+        asked = OWN_BRAND if brand == named else RIVAL_BRAND
+    chance = r.position[slot] * r.click_segment[p.segment] * r.click_class[device_class]
+    chance *= r.search_click[asked]
+    if r.responds != 0 and 0 <= brand < n_seats:
+        chance *= r.search_response[asked, p.segment, device_class]
+    return chance
+
+
+@jit(borrows=True)
 def visit_rival(r, p, goodwill, person, brand, hour):
     """A person looks at a rival's site."""
     goodwill[person, brand] += r.goodwill_click
@@ -502,8 +533,7 @@ def feed(r, p, pop, rivals, books, controls, opp_bid, opp, w, person, key, activ
     books.ads[w, kind, 0] += 1
     u = uniform(key, _VIEW)
     seen = u < r.viewability[activity] * p.attention
-    odds = r.feed_click_odds[activity] * r.click_stage[p.stage] * r.click_segment[p.segment]
-    odds *= r.click_class[device_class]
+    odds = feed_odds(r, p, activity, device_class)
     creative = 0
     views = 0.0
     if b < n_seats:
@@ -519,10 +549,8 @@ def feed(r, p, pop, rivals, books, controls, opp_bid, opp, w, person, key, activ
             log_event(r, p, books, w, b, person, m, SAW, line_channel(line), line, device, hour)
         if m.seen < 60000:
             m.seen += 1
-        if who > 0:
-            odds *= r.engaged_click
         views = m.views[creative]
-        odds *= r.creative_fit[p.segment, creative] * fatigue_of(r, views)
+        odds = own_odds(r, p, odds, activity, device_class, who, creative, views)
     else:
         known = (p.visited >> np.uint64(b)) & np.uint64(1)
         who = 1 if known else 0
@@ -640,11 +668,7 @@ def search(r, p, pop, rivals, books, controls, opp_bid, opp, w, person, own_key,
         if b < 0:
             break
         books.ads[w, 0, 0] += 1
-        chance = r.position[s] * r.click_segment[p.segment] * r.click_class[device_class]
-        if named < 0:
-            chance *= r.search_click[query]
-        else:
-            chance *= r.search_click[OWN_BRAND] if b == named else r.search_click[RIVAL_BRAND]
+        chance = search_chance(r, p, s, query, named, b, device_class, n_seats)
         before = used
         used = min(used + chance, 0.95)
         hit = clicked < 0 and v < used

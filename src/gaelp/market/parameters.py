@@ -50,6 +50,7 @@ AXES: dict[str, tuple[str, ...]] = {
     "arm": ("fast", "days", "slow"),
     "slot": ("first", "second", "third", "fourth"),
     "floor": ("a", "b", "c", "d", "e", "f", "g", "h"),
+    "audience": ("new", "engaged", "high_intent"),
     "segment": (),
 }
 """Names along each axis, in array order; the segments come from the market file."""
@@ -170,9 +171,20 @@ PARAMETERS: tuple[Parameter, ...] = (
     _p("predict_prior", "auction", "attributed conversions per click or impression it starts from"),
 )
 BY_NAME = {parameter.name: parameter for parameter in PARAMETERS}
+
+RESPONSE_AXES = {
+    "feed": tuple("feed segment stage class audience creative".split()),
+    "search": tuple("query segment class".split()),
+}
+"""Axes of the two tables of a market file's `[response]`, in the order in which kernels read them."""
 N_FATIGUE = 257
 FATIGUE_STEP = 4.0
 """Fatigue is tabulated at quarter views up to 64."""
+
+
+def response_shape(kind: str) -> tuple[int, ...]:
+    """Array shape of a response table in compiled rules; segments are padded to `MAX_SEGMENTS`."""
+    return tuple(MAX_SEGMENTS if axis == "segment" else len(AXES[axis]) for axis in RESPONSE_AXES[kind])
 
 
 def axis_names(axis: str, segments: tuple[str, ...]) -> tuple[str, ...]:
@@ -208,6 +220,9 @@ RULES = np.dtype(
         ("fatigue", "f8", N_FATIGUE),
         ("region_need", "f8", 100),
         ("region_edge", "f8", 100),
+        ("responds", "i8"),
+        ("feed_response", "f4", response_shape("feed")),
+        ("search_response", "f4", response_shape("search")),
     ]
 )
 """One world's compiled rules: the parameters, then tables derived from them."""

@@ -104,7 +104,7 @@ def recover(market: Market, world: int = 0) -> dict[str, Recovered]:
     log = market.truth(world)
     found: dict[str, Recovered] = {}
     ads = log[log["kind"] == T_AD]
-    found.update(_search_clicks(file, ads[ads["slot"] >= _FIRST_SLOT]))
+    found.update(_search_clicks(file, ads[ads["slot"] >= _FIRST_SLOT], market.n_seats))
     found.update(_feed_clicks(file, ads[ads["slot"] < _FIRST_SLOT], market.n_seats))
     found.update(_stage_moves(file, log))
     found.update(_purchases(file, rows(market, "buy", world)))
@@ -113,16 +113,20 @@ def recover(market: Market, world: int = 0) -> dict[str, Recovered]:
     return found
 
 
-def _search_clicks(file: MarketFile, ads: Rows) -> Found:
+def _search_clicks(file: MarketFile, ads: Rows, n_seats: int) -> Found:
     """Log-binomial regression of search clicks on slot and query; the first slot is 1 by definition.
 
     One reader's single draw runs down the page, so slots of a page exclude each other; each slot's click
     alone is still a Bernoulli trial of the stated chance, and pages are independent.
     """
     value = _values(file)
-    offset = np.log(value["click_segment"][ads["segment"]] * value["click_class"][ads["line"] % 2])
+    query, device_class = ads["line"] // 2, ads["line"] % 2
+    offset = np.log(value["click_segment"][ads["segment"]] * value["click_class"][device_class])
+    if "search" in file.response:
+        relative = _response(file, "search", query, ads["segment"], device_class)
+        offset += np.where(ads["brand"] < n_seats, np.log(relative), 0.0)
     names = [f"position.{slot}" for slot in AXES["slot"]] + [f"search_click.{q}" for q in AXES["query"]]
-    member = _one_hot(ads["slot"] - _FIRST_SLOT, 4), _one_hot(ads["line"] // 2, 4)
+    member = _one_hot(ads["slot"] - _FIRST_SLOT, 4), _one_hot(query, 4)
     design = np.concatenate(member, axis=1)
     told = design.T @ ads["outcome"] >= LEAST_EVENTS
     if not told[0]:
@@ -150,8 +154,12 @@ def _feed_clicks(file: MarketFile, ads: Rows, n_seats: int) -> Found:
     odds = value["click_stage"][ads["stage"]] * value["click_segment"][ads["segment"]]
     odds = odds * value["click_class"][ads["line"] % 2]
     odds = odds * np.where(ours, value["creative_fit"][ads["segment"], ads["creative"]], 1.0)
-    offset = np.log(odds)
     x = ads["x"]
+    if "feed" in file.response:
+        who = x[:, 3].astype(np.int64)
+        place = (ads["slot"], ads["segment"], ads["stage"], ads["line"] % 2, who, ads["creative"])
+        odds = odds * np.where(ours, _response(file, "feed", *place), 1.0)
+    offset = np.log(odds)
     columns = {f"feed_click_odds.{feed}": ads["slot"] == i for i, feed in enumerate(FEEDS)}
     columns |= {"engaged_click": x[:, 3] > 0, "rival_fatigue": ~ours}
     columns = {name: c for name, c in columns.items() if ads["outcome"][c].sum() >= LEAST_EVENTS}
@@ -337,6 +345,14 @@ def _fit(mean: Mean, outcome: NDArray[np.uint8], start: Floats) -> tuple[Floats,
 def _log_likelihood(chance: Floats, y: Floats) -> float:
     safe = np.clip(chance, 1e-300, 1.0 - 1e-12)
     return float(np.sum(np.where(y > 0, np.log(safe), np.log1p(-safe))))
+
+
+def _response(file: MarketFile, kind: str, *place: NDArray[np.integer]) -> Floats:
+    """(n,) relative odds (searches: chances) of own ads in the cells at `place`, one code per axis."""
+    table = file.response[kind].over_all(kind)
+    within = tuple(np.minimum(at, size - 1) for at, size in zip(place, table.shape, strict=True))
+    found: Floats = table[within]
+    return found
 
 
 def _values(file: MarketFile) -> dict[str, Floats]:

@@ -1,6 +1,5 @@
 """A calibrated market as a file that every command reads."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from gaelp.core.files import write_text_atomic
 from gaelp.market.file import MarketFile
-from gaelp.market.parameters import BY_NAME, axis_names
+from gaelp.worlds import market_writing
 from gaelp.worlds.calibration.parameters import FREE, at_levels, levels_in_units
 
 Floats = NDArray[np.float64]
@@ -60,26 +58,16 @@ def write_market(
 
     Args:
         path: file to make or replace. file: the calibrated market. base: the market file it came from.
-        spread: of its worlds. told: where it came from, for the head of the file and as source.
+        spread: of its worlds. told: where it came from, for the head of the file.
     """
-    parent = os.path.relpath(base.path.resolve(), path.resolve().parent)
-    lines = [f"# {line}" for line in told.splitlines()]
-    lines += [f'extends = "{Path(parent).as_posix()}"', "", "[market]"]
-    lines += [
-        f"ltv_usd = {file.ltv_usd:.6g}",
-        f'start = "{file.start.isoformat()}"',
-    ]
-    for name in dict.fromkeys(free.parameter for free in FREE):
-        stated = file.parameters[name]
-        axes = [axis_names(axis, file.segments) for axis in BY_NAME[name].axes]
-        lines += ["", f"[parameters.{name}]", f"value = {_toml(stated.value, axes)}"]
-        lines += ['strength = "C"', 'source = "calibrated by simulation to a GA4 export and an ad report"']
-    lines += ["", "[spread]", *(f"{name} = {sigma:.4g}" for name, sigma in spread.items())]
-    write_text_atomic(path, "\n".join(lines) + "\n")
-
-
-def _toml(value: Floats, axes: list[tuple[str, ...]]) -> str:
-    if not axes:
-        return f"{float(value):.8g}" if value % 1 else f"{float(value):.1f}"
-    cells = (f"{name} = {_toml(cell, axes[1:])}" for name, cell in zip(axes[0], value, strict=True))
-    return f"{{ {', '.join(cells)} }}"
+    market_writing.write_market(
+        path,
+        file,
+        base,
+        told=told,
+        names=list(dict.fromkeys(free.parameter for free in FREE)),
+        strength="C",
+        source="calibrated by simulation to a GA4 export and an ad report",
+        facts={"ltv_usd": f"{file.ltv_usd:.6g}", "start": f'"{file.start.isoformat()}"'},
+        spread=spread,
+    )
