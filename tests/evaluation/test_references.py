@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from gaelp.core.errors import BadInput
-from gaelp.core.words import EMAIL_LINE
+from gaelp.core.words import EMAIL_LINE, SOCIAL_LINE, VIDEO_LINE
 from gaelp.evaluation.intervals import paired_interval, ratio_of_sums_interval
+from gaelp.evaluation.lift import noise_draws, price
 from gaelp.evaluation.moments import HORIZON_DAYS, moments_of
 from gaelp.evaluation.references import (
     REFERENCE_POLICIES,
@@ -132,9 +133,12 @@ def test_no_day_costs_more_than_its_budget(warm, make, budget):
     assert (by_day > 0.5 * budget * 1e6).all() or budget == 0.0
 
 
-def test_the_cap_foretells_each_cost_exactly(warm):
+@pytest.mark.parametrize("make", [Informed, Clairvoyant])
+@pytest.mark.parametrize("responds", [False, True])
+def test_the_cap_foretells_each_cost_exactly(warm, make, responds):
     """`keep_within` runs the hour's auctions by itself; the market then charges the same, to the micro."""
-    reference, told = Informed(), []
+    market = with_tables(warm[0]) if responds else warm[0].copy()
+    reference, told = make(), []
     bids = reference._bids
 
     def listen(market, *args):
@@ -143,10 +147,46 @@ def test_the_cap_foretells_each_cost_exactly(warm):
         return found
 
     reference._bids = listen
-    flight = reference.fly(warm[0].copy(), traffic=warm[1], days=2)
+    flight = reference.fly(market, traffic=warm[1], days=2)
     charged = flight.spend_micros[:, :, :EMAIL_LINE].sum(axis=2)
     assert charged.any()
     assert (np.array(told).T == charged).all()
+
+
+def test_an_ad_that_is_clicked_more_often_is_worth_more_to_who_sees_truth(warm):
+    """Response tables of a market reach what `informed` makes of opportunities in their cells, no others."""
+    market, moments = warm[0], moments_of(warm[0].rules)
+    more = market.copy()
+    more.rules["responds"] = 1
+    more.rules["feed_response"][:, 0] = 3.0  # social
+    more.rules["search_response"][:, 0] = 3.0  # generic searches
+
+    def worth_of(market):
+        found = market.opportunities()
+        worth, bid = np.zeros(found.size), np.zeros(found.size)
+        starts = np.searchsorted(found["world"], np.arange(market.n_worlds + 1))
+        controls = empty_controls(market.n_worlds, 1)
+        state = (market.rules, market.pop, market.rivals)
+        price(*state, found, starts, market.hour, np.ones(market.n_worlds), controls.landing[:, 0],
+              controls.creative[:, 0], moments, noise_draws(), False, worth, bid)  # fmt: skip
+        return found["line"][:, 0], worth
+
+    (line, before), (_, after) = worth_of(market), worth_of(more)
+    social = (line >= SOCIAL_LINE) & (line < VIDEO_LINE)
+    positive = before > 1e-9
+    assert (after[social & positive] > 1.2 * before[social & positive]).mean() > 0.9
+    assert social.sum() > 100
+    others = ~social & (line >= 2)
+    np.testing.assert_allclose(after[others], before[others], rtol=1e-12)
+
+
+def with_tables(market):
+    """The same worlds, with random response tables from now on."""
+    market, rng = market.copy(), np.random.default_rng(8)
+    market.rules["responds"] = 1
+    for name in ("feed_response", "search_response"):
+        market.rules[name] = np.exp(rng.normal(0.0, 0.5, market.rules[name].shape))
+    return market
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ clicks, by maximum likelihood (soft labels: Hinton, Vinyals, Dean, arXiv 1503.02
    own ads over the axes that the model reads: in every cell of them the market's clicks are the model's.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -47,7 +47,6 @@ from gaelp.worlds.click_log import CLICKED, FEATURES, SEARCH
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-Values = Mapping[str, Floats]
 Cells = list[tuple[str, tuple[int, ...]]]
 
 CHANNELS: Final = (*FEEDS, SEARCH)
@@ -62,7 +61,7 @@ _WORDS: Final[dict[str, tuple[str, ...]]] = {
 }
 _COLUMN_OF: Final = {"feed": "channel", "class": "device"}
 """The table's column behind an axis of `RESPONSE_AXES` that is not called like it."""
-_LEVEL, _FACTOR, _DETAIL = 1e-6, 0.1, 1.0
+_LEVEL, _FACTOR, _DETAIL = 1e-7, 1e-3, 1e-2
 """Penalties, in clicks, on squared changes of logarithms: a change that all share belongs to the level, one
 that all creatives share to the segment."""
 
@@ -92,6 +91,10 @@ class Ads:
     def searched(self) -> Bools:
         """(n,) whether on a search page, else in a feed."""
         return self.at["channel"] == CHANNELS.index(SEARCH)
+
+    def of(self, kind: str) -> Bools:
+        """(n,) whether of a kind of response table: `feed` or `search`."""
+        return self.searched if kind == SEARCH else ~self.searched
 
 
 @dataclass(frozen=True)
@@ -194,18 +197,15 @@ def distil(ads: Ads, base: MarketFile) -> Distilled:
         allowed = "must be a market without [response] tables"
         raise BadInput("market", base.path.name, allowed, "Name the market that it extends.")
     columns = _free(ads)
-    change = _fit(ads, _log_odds(_values(base), ads), columns)
-    file, at_limit = _moved(base, columns, change)
-    middle = _log_odds(_values(file), ads)
-    tables: dict[str, Response] = {}
-    final = middle.copy()
-    for kind, rows in (("feed", ~ads.searched), ("search", ads.searched)):
-        found = _table(kind, rows, ads, middle, file)
-        if found is not None:
-            tables[kind], final[rows] = found
+    change = _fit(ads, _log_odds(base, ads), columns)
+    middle, at_limit = _moved(base, columns, change)
+    log_odds = _log_odds(middle, ads)
+    found = {kind: _table(kind, ads, log_odds, middle) for kind in RESPONSE_AXES}
+    tables = {kind: table for kind, table in found.items() if table is not None}
+    file = replace(middle, response=tables)
     names = tuple(dict.fromkeys(name for column in columns for name, _ in column.cells))
-    stages = {"base": _log_odds(_values(base), ads), "parameters": middle, "market": final}
-    expected = {name: ads.n * _chance(log_odds, ads.searched) for name, log_odds in stages.items()}
+    markets = {"base": base, "parameters": middle, "market": file}
+    expected = {name: expected_clicks(market, ads) for name, market in markets.items()}
     figures = {
         **ads.model,
         "ads": int(ads.n.sum()),
@@ -216,16 +216,25 @@ def distil(ads: Ads, base: MarketFile) -> Distilled:
         "at_limit": at_limit,
         "tables": {kind: list(table.over) for kind, table in tables.items()},
     }
-    return Distilled(replace(file, response=tables), names, figures)
+    return Distilled(file, names, figures)
 
 
-def _values(file: MarketFile) -> dict[str, Floats]:
-    return {name: stated.value for name, stated in file.parameters.items()}
+def expected_clicks(file: MarketFile, ads: Ads) -> Floats:
+    """(n,) clicks on such ads in a market, by its parameters and tables."""
+    log_odds = _log_odds(file, ads)
+    for kind, response in file.response.items():
+        rows = ads.of(kind)
+        table, axes = response.over_all(kind), RESPONSE_AXES[kind]
+        codes = [ads.at[_COLUMN_OF.get(axis, axis)][rows] for axis in axes]
+        place = tuple(np.minimum(code, size - 1) for code, size in zip(codes, table.shape, strict=True))
+        log_odds[rows] += np.log(table[place])
+    return ads.n * _chance(log_odds, ads.searched)
 
 
-def _log_odds(value: Values, ads: Ads) -> Floats:
-    """(n,) log odds of feeds' clicks and log chances of searches', as `market.hour` has them."""
+def _log_odds(file: MarketFile, ads: Ads) -> Floats:
+    """(n,) log odds of feeds' clicks and log chances of searches' by the parameters, as in `market.hour`."""
     at, searched = ads.at, ads.searched
+    value = {name: stated.value for name, stated in file.parameters.items()}
     log = {name: np.log(np.maximum(v, 1e-12)) for name, v in value.items() if name != "fatigue_exponent"}
     feed = log["feed_click_odds"][np.minimum(at["channel"], 2)] + log["click_stage"][at["stage"]]
     feed = feed + np.where(at["audience"] > 0, log["engaged_click"], 0.0)
@@ -333,15 +342,10 @@ def _moved(base: MarketFile, columns: list[_Column], change: Floats) -> tuple[Ma
     return base.with_values(values), sorted(at_limit)
 
 
-def _axes(kind: str, reads: Collection[str]) -> tuple[str, ...]:
-    return tuple(axis for axis in RESPONSE_AXES[kind] if _COLUMN_OF.get(axis, axis) in reads)
-
-
-def _table(
-    kind: str, rows: Bools, ads: Ads, log_odds: Floats, file: MarketFile
-) -> tuple[Response, Floats] | None:
-    """Relative odds by cell that make the market's clicks the model's, and (n_rows,) log odds with them."""
-    over = _axes(kind, ads.reads)
+def _table(kind: str, ads: Ads, log_odds: Floats, file: MarketFile) -> Response | None:
+    """Relative odds by cell that make the market's clicks the model's."""
+    over = tuple(axis for axis in RESPONSE_AXES[kind] if _COLUMN_OF.get(axis, axis) in ads.reads)
+    rows = ads.of(kind)
     if not rows.any() or not over:
         return None
     shape = tuple(len(axis_names(axis, file.segments)) for axis in over)
@@ -357,9 +361,8 @@ def _table(
         relative = np.clip(relative + move, low, high)
         if np.abs(move).max() < 1e-6:
             break
-    value = np.array([float(f"{v:.4g}") for v in np.exp(relative)])
-    value = np.clip(value, *RESPONSE_RANGE)
-    return Response(over=over, value=value.reshape(shape)), log_rows + np.log(value)[place]
+    value = np.clip([float(f"{v:.4g}") for v in np.exp(relative)], *RESPONSE_RANGE)
+    return Response(over=over, value=value.reshape(shape))
 
 
 def _by_channel(ads: Ads, expected: Mapping[str, Floats]) -> dict[str, dict[str, float | None]]:

@@ -1,0 +1,336 @@
+"""Click logs and the distillation of response models, against a teacher whose every chance is known."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gaelp.core.errors import BadInput, UnknownName
+from gaelp.data.tables import read_coded
+from gaelp.market.file import MarketFile, Response, compile_rules, load
+from gaelp.market.market import World
+from gaelp.market.parameters import AXES, FEEDS, QUERIES, STAGES
+from gaelp.market.state import CLICKS, IMPRESSIONS
+from gaelp.prediction.calibration import fit_calibration
+from gaelp.prediction.delay import DelayBuckets
+from gaelp.prediction.examples import Columns, Examples
+from gaelp.prediction.model import ResponseModel
+from gaelp.worlds.click_log import CLICKED, FEATURES, ClickLog, click_table, truth_rows
+from gaelp.worlds.distilling import CHANNELS, distil, read_ads
+from gaelp.worlds.flight import fly, make_market, warm_up
+from gaelp.worlds.ga4_export import status_quo
+from gaelp.worlds.market_writing import write_market
+from gaelp.worlds.regions import write_columns
+from gaelp.worlds.splits import plain_worlds
+
+FILE = Path(__file__).parents[2] / "markets" / "family_safety.toml"
+CATEGORIES = tuple(name for name in FEATURES if name not in ("views", "slot"))
+ALL = Columns(label=CLICKED, numeric=("views", "slot"), categorical=CATEGORIES)
+NO_MAP = fit_calibration("none", np.array([True, False]), np.array([0.5, 0.5]))
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """A scorer that answers as a market file says; what its columns lack is as in `usual`."""
+
+    file: MarketFile
+    usual: dict[str, str]
+    kind = "oracle"
+
+    def raw(self, examples: Examples) -> np.ndarray:
+        value = {name: stated.value for name, stated in self.file.parameters.items()}
+        n = len(examples)
+        cells: dict[str, Any] = {name: np.full(n, word) for name, word in self.usual.items()}
+        cells |= {c.name: np.array(c.words)[c.codes] for c in examples.categorical}
+        cells |= dict(zip(examples.columns.numeric, examples.numeric.T, strict=True))
+        words = {"channel": CHANNELS, "device": AXES["class"], "audience": AXES["audience"], "stage": STAGES}
+        words |= {"creative": AXES["creative"], "query": QUERIES, "segment": self.file.segments}
+        at = {
+            name: np.array([known.index(word) if word in known else 0 for word in cells[name]])
+            for name, known in words.items()
+        }
+        quarter = np.floor(np.nan_to_num(cells["views"].astype(float)) * 4 + 0.5) / 4
+        feed = np.minimum(at["channel"], 2)
+        odds = value["feed_click_odds"][feed] * value["click_stage"][at["stage"]]
+        odds = odds * np.where(at["audience"] > 0, value["engaged_click"], 1.0)
+        odds = odds * value["creative_fit"][at["segment"], at["creative"]]
+        odds = odds * (1.0 + quarter) ** float(value["fatigue_exponent"])
+        slot = np.nan_to_num(cells["slot"].astype(float), nan=1.0).astype(int) - 1
+        chance = value["search_click"][at["query"]] * value["position"][slot]
+        alike = value["click_segment"][at["segment"]] * value["click_class"][at["device"]]
+        odds, chance = odds * alike, chance * alike
+        if "feed" in self.file.response:
+            table = self.file.response["feed"].over_all("feed")
+            place = (feed, at["segment"], at["stage"], at["device"], at["audience"], at["creative"])
+            clamped = [np.minimum(a, size - 1) for a, size in zip(place, table.shape, strict=True)]
+            odds = odds * table[tuple(clamped)]
+        return np.where(at["channel"] == 3, np.minimum(chance, 0.95), odds / (1 + odds))
+
+    def files(self) -> dict[str, bytes]:
+        return {}
+
+
+def teacher(file: MarketFile, columns: Columns = ALL, **usual: str) -> ResponseModel:
+    return ResponseModel(columns, Oracle(file, {"views": "0", "slot": "1", **usual}), NO_MAP)
+
+
+@pytest.fixture(scope="module")
+def base() -> MarketFile:
+    return load(FILE)
+
+
+@pytest.fixture(scope="module")
+def other(base: MarketFile) -> MarketFile:
+    """The base with other people: every click parameter is another."""
+    was = {name: stated.value for name, stated in base.parameters.items()}
+    return base.with_values(
+        {
+            "feed_click_odds": was["feed_click_odds"] * [0.7, 1.5, 3.0],
+            "search_click": was["search_click"] * [1.3, 0.8, 1.0, 1.2],
+            "position": np.array([1.0, 0.7, 0.5, 0.3]),
+            "click_stage": was["click_stage"] * [1.0, 1.2, 0.7, 1.4, 1.0, 1.0],
+            "click_segment": np.array([0.8, 1.4, 1.0, 0.9]),
+            "click_class": np.array([0.9, 1.2]),
+            "creative_fit": was["creative_fit"][:, [1, 0, 2]],
+            "engaged_click": 1.5,
+            "fatigue_exponent": -0.8,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def columns(base: MarketFile) -> dict[str, np.ndarray]:
+    return click_table(
+        plain_worlds(base, 1, 0)[0], status_quo(base), n_people=10_000, days=10, warm_up_days=7
+    )
+
+
+@pytest.fixture(scope="module")
+def table(columns: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("clicks") / "clicks.parquet"
+    write_columns(path, columns)
+    return path
+
+
+# the click log
+
+
+def test_a_click_log_tells_every_ad_that_was_seen(base: MarketFile) -> None:
+    """Against the report, which the platforms would give: clicks are the same, searches' impressions too."""
+    market = make_market([World(base, 1)], 3000, truth_rows=truth_rows(3000))
+    log = ClickLog(market)
+    traffic = warm_up(market, 3, log)
+    log.open()
+    flight = fly(market, status_quo(base), days=5, traffic=traffic, tick=log, keep_bids=False)
+    found, report = log.columns(), flight.report[0]
+    searched = found["channel"] == "search"
+    clicked = found[CLICKED] == 1
+    assert clicked[searched].sum() == report[:8, CLICKS].sum()
+    assert clicked[~searched].sum() == report[8:-1, CLICKS].sum()  # all but e-mail
+    assert searched.sum() == report[:8, IMPRESSIONS].sum()
+    assert 0 < (~searched).sum() <= report[8:-1, IMPRESSIONS].sum()  # an ad that nobody looks at is none
+    assert found["hour"].min() >= 0 and found["hour"].max() < 5 * 24
+    assert (np.diff(found["hour"]) >= 0).all()
+
+
+def test_text_and_parquet_say_the_same(columns: dict[str, np.ndarray], table: Path) -> None:
+    text = table.with_name("clicks.csv")
+    write_columns(text, columns)
+    one, other = read_coded(text), read_coded(table)
+    assert list(one) == list(other) == [CLICKED, "hour", *FEATURES]
+    for name in ("views", "slot"):
+        np.testing.assert_array_equal(one[name].numbers(), other[name].numbers())
+    for name in CATEGORIES:
+        assert (
+            np.array(one[name].words)[one[name].codes] == np.array(other[name].words)[other[name].codes]
+        ).all()
+    searched = columns["channel"] == "search"
+    assert (columns["query"][~searched] == "").all() and (columns["creative"][searched] == "").all()
+    assert columns["slot"].mask.tolist() == (~searched).tolist()
+
+
+def test_a_log_that_runs_full_is_an_error_and_no_shorter_table(base: MarketFile) -> None:
+    market = make_market([World(base, 1)], 3000, truth_rows=50)
+    with pytest.raises(BadInput, match="fewer than 50 rows a day"):
+        warm_up(market, 1, ClickLog(market))
+
+
+# distillation
+
+
+def test_a_teacher_in_the_markets_own_form_is_given_back(
+    base: MarketFile, other: MarketFile, table: Path
+) -> None:
+    found = distil(read_ads(table, teacher(other), base), base)
+    told = found.figures["parameters"]
+    assert set(found.names) == {
+        "feed_click_odds", "search_click", "position", "click_stage", "click_segment", "click_class",
+        "creative_fit", "engaged_click", "fatigue_exponent",
+    }  # fmt: skip
+    ads = read_ads(table, teacher(other), base)
+    for name in ("position", "engaged_click", "fatigue_exponent"):
+        mine, theirs = found.file.parameters[name].value, other.parameters[name].value
+        told_of = np.isin(np.arange(mine.size), ads.at["slot"]) if name == "position" else slice(None)
+        np.testing.assert_allclose(np.atleast_1d(mine)[told_of], np.atleast_1d(theirs)[told_of], rtol=0.02)
+    for name in ("click_stage", "click_segment", "click_class"):
+        mine, theirs = found.file.parameters[name].value, other.parameters[name].value
+        ratio = (mine / theirs)[np.array([key in told[name] for key in _names(base, name)])]
+        np.testing.assert_allclose(ratio / ratio.mean(), 1.0, rtol=0.05)  # the scale belongs to the level
+    assert found.figures["fit"]["parameters"]["r2"] > 0.999
+    assert found.figures["fit"]["market"]["misplaced"] < 0.001
+    assert found.figures["fit"]["base"]["r2"] < 0.9
+    for kind, response in found.file.response.items():
+        many = _clicks_by_cell(ads, kind, response) > 5.0
+        np.testing.assert_allclose(response.value[many], 1.0, rtol=0.05)
+
+
+def _names(file: MarketFile, name: str) -> tuple[str, ...]:
+    return {"click_stage": STAGES, "click_segment": file.segments, "click_class": AXES["class"]}[name]
+
+
+def _clicks_by_cell(ads: Any, kind: str, response: Response) -> np.ndarray:
+    rows = ads.searched if kind == "search" else ~ads.searched
+    column = {"feed": "channel", "class": "device"}
+    found = np.zeros(response.value.shape)
+    np.add.at(found, tuple(ads.at[column.get(axis, axis)][rows] for axis in response.over), ads.taught[rows])
+    return found
+
+
+def test_what_sums_cannot_say_is_in_the_tables(base: MarketFile, table: Path) -> None:
+    value = np.ones((3, 3))
+    value[0, 0], value[1, 2], value[2, 1] = 1.6, 0.5, 2.0
+    crossed = replace(base, response={"feed": Response(over=("feed", "creative"), value=value)})
+    found = distil(read_ads(table, teacher(crossed), base), base)
+    fit = found.figures["fit"]
+    assert fit["base"]["r2"] < fit["parameters"]["r2"] < fit["market"]["r2"]
+    assert fit["market"]["r2"] > 0.9999 and fit["market"]["misplaced"] < 1e-3
+    ads = read_ads(table, teacher(crossed), base)
+    many = _clicks_by_cell(ads, "feed", found.file.response["feed"]) > 0
+    rules, truth = compile_rules(found.file, 1), compile_rules(crossed, 1)
+    mine, theirs = (
+        r["feed_click_odds"][:, None, None, None, None, None]
+        * r["click_segment"][None, :, None, None, None, None]
+        * r["click_stage"][None, None, :, None, None, None]
+        * r["click_class"][None, None, None, :, None, None]
+        * np.array([1.0, r["engaged_click"], r["engaged_click"]])[None, None, None, None, :, None]
+        * r["creative_fit"][None, :, None, None, None, :]
+        * r["feed_response"]
+        for r in (rules, truth)
+    )
+    n = len(base.segments)
+    np.testing.assert_allclose(mine[:, :n][many], theirs[:, :n][many], rtol=0.01)
+
+
+def test_what_a_model_does_not_read_stays_and_its_cells_are_met(
+    base: MarketFile, other: MarketFile, table: Path
+) -> None:
+    """A log from a real account knows neither stage nor segment."""
+    visible = Columns(label=CLICKED, numeric=("views",), categorical=("channel", "device", "creative"))
+    usual = {"audience": "new", "query": "generic", "stage": "aware", "segment": base.segments[1]}
+    model = teacher(other, visible, **usual)
+    ads = read_ads(table, model, base)
+    found = distil(ads, base)
+    for name in ("click_stage", "click_segment", "engaged_click", "position"):
+        assert (found.file.parameters[name].value == base.parameters[name].value).all()
+    assert found.file.response["feed"].over == ("feed", "class", "creative")
+    assert found.file.response["search"].over == ("class",)
+    fitted = found.file.parameters["creative_fit"].value / base.parameters["creative_fit"].value
+    assert np.ptp(fitted, axis=0).max() < 1e-6  # one change for all segments
+    for channel, row in found.figures["channels"].items():
+        assert row["market"] == pytest.approx(row["model"], rel=1e-3), channel
+    assert found.figures["fit"]["market"]["misplaced"] < 0.02
+
+
+def test_a_model_of_one_channel_leaves_the_others_alone(
+    base: MarketFile, table: Path, tmp_path: Path
+) -> None:
+    from gaelp.prediction.examples import examples_of, read_table
+    from gaelp.prediction.training import Recipe, train
+
+    rows = read_coded(table)
+    social = rows["channel"].codes == rows["channel"].words.index("social")
+    path = tmp_path / "social.csv"
+    names = [CLICKED, "channel", "creative", "device"]
+    lines = zip(*(np.array(rows[name].words)[rows[name].codes[social]] for name in names), strict=True)
+    path.write_text("\n".join([",".join(names), *(",".join(line) for line in lines)]) + "\n")
+    columns, cells = read_table(path, label=CLICKED, categorical=names[1:])
+    model = train(replace(examples_of(columns, cells), columns=columns), Recipe())
+    ads = read_ads(table, model, base)
+    assert set(ads.left_out) == {"channel: display", "channel: video", "channel: search"}
+    assert ads.n.sum() == social.sum()
+    found = distil(ads, base)
+    assert list(found.figures["channels"]) == ["social"]
+    feed = found.file.parameters["feed_click_odds"].value
+    assert feed[0] != base.parameters["feed_click_odds"].value[0]
+    assert (feed[1:] == base.parameters["feed_click_odds"].value[1:]).all()
+    assert list(found.file.response) == ["feed"]
+    assert (found.file.response["feed"].value[FEEDS.index("video")] == 1).all()
+
+
+def test_a_parameter_stops_at_its_range_and_the_table_has_the_rest(base: MarketFile, table: Path) -> None:
+    limit = base.parameters["creative_fit"].high
+    value = np.ones(3)
+    value[1] = 2.0 * limit
+    loud = replace(base, response={"feed": Response(over=("creative",), value=value)})
+    found = distil(read_ads(table, teacher(loud), base), base)
+    assert "creative_fit" in found.figures["at_limit"]
+    assert found.file.parameters["creative_fit"].value.max() <= limit
+    assert found.figures["fit"]["market"]["misplaced"] < 0.005
+
+
+def test_the_written_file_is_the_distilled_market(
+    base: MarketFile, other: MarketFile, table: Path, tmp_path: Path
+) -> None:
+    found = distil(read_ads(table, teacher(other), base), base)
+    path = tmp_path / "own.toml"
+    write_market(path, found.file, base, told="Made by: a test", names=found.names, strength="C", source="s")
+    again = load(path)
+    assert compile_rules(again, 3) == compile_rules(found.file, 3)
+    assert again.spread == base.spread and again.ltv_usd == base.ltv_usd
+
+
+# refusals
+
+
+def test_models_that_a_market_cannot_use_are_refused(base: MarketFile, table: Path) -> None:
+    late = replace(teacher(base), buckets=DelayBuckets((24.0, 48.0)))
+    with pytest.raises(BadInput, match="without --delay"):
+        read_ads(table, late, base)
+    blind = Columns(label=CLICKED, categorical=("device",))
+    with pytest.raises(BadInput, match="must read `channel`"):
+        read_ads(table, replace(teacher(base), columns=blind), base)
+    has = replace(base, response={"search": Response(over=("query",), value=np.ones(4))})
+    with pytest.raises(BadInput, match="without \\[response\\]"):
+        distil(read_ads(table, teacher(base), base), has)
+
+
+@pytest.mark.parametrize(
+    ("column", "word", "error", "said"),
+    [
+        ("channel", "tv", UnknownName, "tv"),
+        ("segment", "pirates", UnknownName, "pirates"),
+        ("creative", "", BadInput, "creative in row 1"),
+        ("stage", "", BadInput, "stage in row 1"),
+        ("views", "-1", BadInput, "views in row 1"),
+        ("views", "many", BadInput, "views in row 1"),
+    ],
+)
+def test_a_table_in_other_words_is_refused(
+    base: MarketFile, tmp_path: Path, column: str, word: str, error: type[Exception], said: str
+) -> None:
+    row = {CLICKED: "0", "channel": "social", "device": "mobile", "audience": "new", "views": "0",
+           "query": "", "creative": AXES["creative"][0], "slot": "", "stage": "aware",
+           "segment": base.segments[0]}  # fmt: skip
+    path = tmp_path / "one.csv"
+    path.write_text(",".join(row) + "\n" + ",".join({**row, column: word}.values()) + "\n")
+    with pytest.raises(error, match=said):
+        read_ads(path, teacher(base), base)
+
+
+def test_a_table_without_a_column_of_the_market_is_refused(base: MarketFile, tmp_path: Path) -> None:
+    path = tmp_path / "narrow.csv"
+    path.write_text("clicked,channel\n0,social\n")
+    with pytest.raises(UnknownName, match="views"):
+        read_ads(path, teacher(base), base)
