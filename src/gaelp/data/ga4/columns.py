@@ -9,8 +9,17 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from gaelp.core.errors import BadInput
 from gaelp.data.ga4.arrow import Array, Table, pa, pc, whole
+from gaelp.data.ga4.cells import (
+    Where,
+    check_amounts,
+    check_names,
+    days,
+    moments,
+    number,
+    refuse_what_is_not_utf8,
+    whole_number,
+)
 from gaelp.data.ga4.privacy import clean_addresses
 
 FLAT: Final = pa.schema(
@@ -100,12 +109,16 @@ class Raw(Protocol):
     """Columns of an export, asked for by Google's names; `param:KEY` is one of `PARAMS`."""
 
     n_rows: int
+    table: Table
 
     def text(self, name: str) -> Array:
         """(n,) as text; nothing where the export does not tell."""
 
     def number(self, name: str) -> Array:
         """(n,) as a float."""
+
+    def written(self, name: str) -> Array | None:
+        """(n,) the text that `number` reads; None where the export holds numbers, or nothing."""
 
 
 class Nested:
@@ -117,6 +130,7 @@ class Nested:
 
     def __init__(self, table: Table) -> None:
         self.n_rows: int = table.num_rows
+        self.table = table
         self._columns = {name: whole(table.column(name)) for name in table.column_names}
         self._params = _params(self._columns.get("event_params"), self.n_rows)
 
@@ -134,9 +148,14 @@ class Nested:
         if name.startswith("param:"):
             told = self._params.get(name[6:], {})
             kinds = ("double_value", "float_value", "int_value", "string_value")
-            return _first([_number(told[kind]) for kind in kinds if kind in told], self.n_rows, pa.float64())
+            return _first([number(told[kind]) for kind in kinds if kind in told], self.n_rows, pa.float64())
         found = self._at(name)
-        return pa.nulls(self.n_rows, pa.float64()) if found is None else _number(found)
+        return pa.nulls(self.n_rows, pa.float64()) if found is None else number(found)
+
+    def written(self, name: str) -> Array | None:
+        """As `Raw` says."""
+        found = self._at(name)
+        return None if found is None or not pa.types.is_string(found.type) else found
 
     def _at(self, name: str) -> Array | None:
         head, *rest = name.split(".")
@@ -167,6 +186,7 @@ class Wide:
 
     def __init__(self, table: Table) -> None:
         self.n_rows: int = table.num_rows
+        self.table = table
         self._columns: dict[str, list[Array]] = {}
         for name, column in zip(table.column_names, table.columns, strict=True):
             self._columns.setdefault(name.strip().lower(), []).append(whole(column))
@@ -185,40 +205,58 @@ class Wide:
 
     def number(self, name: str) -> Array:
         """As `Raw` says."""
-        return _number(self.text(name))
+        return number(self.text(name))
+
+    def written(self, name: str) -> Array | None:
+        """As `Raw` says."""
+        return self.text(name)
 
 
-def flatten(raw: Raw) -> Table:
+def flatten(raw: Raw, where: Where) -> Table:
     """The flat table of some rows of an export.
 
+    Args:
+        raw: the rows. where: names the place of one, for whoever has to mend it.
+
     Raises:
-        BadInput: a row has no name or no time.
+        BadInput: a row has no name or no time, or an amount, a date or a text cannot be read.
     """
+    try:
+        flat = _flat(raw, where)
+        flat.validate(full=True)
+    except (pa.ArrowInvalid, UnicodeDecodeError):
+        refuse_what_is_not_utf8(raw.table, where)
+        raise
+    return flat
+
+
+def _flat(raw: Raw, where: Where) -> Table:
+    def amount(name: str) -> Array:
+        found, told = raw.number(name), raw.written(name)
+        if told is not None:
+            check_amounts(name, found, told, where)
+        return found
+
     names = raw.text("event_name")
-    at_us = _moments(raw.text("event_timestamp"))
-    for name, cells in (("event_name", names), ("event_timestamp", at_us)):
-        if cells.null_count:
-            row = int(np.flatnonzero(pc.is_null(cells).to_numpy(zero_copy_only=False))[0])
-            told = raw.text(name)[row].as_py()
-            remedy = "Is this an export of GA4 events? Leave that row out."
-            raise BadInput(f"{name} of row {row} of these", told, "must be there and readable", remedy)
+    check_names(names, where)
+    at_us = moments(raw.text("event_timestamp"), where)
     page = raw.text("param:page_location")
     clicked = pc.fill_null(pc.match_substring_regex(page, _AD_CLICK), False)
     for name in ("collected_traffic_source.gclid", "param:gclid"):
         clicked = pc.or_(clicked, pc.is_valid(_known(raw.text(name))))
     source, medium, campaign, group, level = _told(raw)
     made: dict[str, Callable[[], Array]] = {
-        "event_date": lambda: _dates(raw.text("event_date"), at_us),
+        "event_date": lambda: days(_known(raw.text("event_date")), at_us, where),
         "event_us": lambda: at_us,
         "event_name": lambda: names,
         "cookie": lambda: _known(raw.text("user_pseudo_id")),
         "login": lambda: _known(raw.text("user_id")),
         "session": lambda: _known(raw.text("param:ga_session_id")),
-        "session_number": lambda: _whole_number(raw.text("param:ga_session_number")),
-        "bundle": lambda: _whole_number(raw.text("event_bundle_sequence_id")),
-        "page_id": lambda: _whole_number(raw.text("batch_page_id")),
-        "ordering": lambda: _whole_number(raw.text("batch_ordering_id")),
-        "index": lambda: _whole_number(raw.text("batch_event_index")),
+        "session_number": lambda: whole_number(raw.text("param:ga_session_number")),
+        "bundle": lambda: whole_number(raw.text("event_bundle_sequence_id")),
+        "page_id": lambda: whole_number(raw.text("batch_page_id")),
+        "ordering": lambda: whole_number(raw.text("batch_ordering_id")),
+        "index": lambda: whole_number(raw.text("batch_event_index")),
         "analytics_consent": lambda: raw.text("privacy_info.analytics_storage"),
         "ads_consent": lambda: raw.text("privacy_info.ads_storage"),
         "device": lambda: _known(raw.text("device.category")),
@@ -227,7 +265,7 @@ def flatten(raw: Raw) -> Table:
         "platform": lambda: pc.utf8_upper(raw.text("platform")),
         "page": lambda: clean_addresses(page),
         "referrer": lambda: clean_addresses(raw.text("param:page_referrer")),
-        "engagement_msec": lambda: _whole_number(raw.text("param:engagement_time_msec")),
+        "engagement_msec": lambda: whole_number(raw.text("param:engagement_time_msec")),
         "engaged": lambda: pc.is_in(
             pc.utf8_lower(raw.text("param:session_engaged")), value_set=pa.array(["1", "true"])
         ),
@@ -241,9 +279,9 @@ def flatten(raw: Raw) -> Table:
             pc.coalesce(_known(raw.text("ecommerce.transaction_id")), raw.text("param:transaction_id"))
         ),
         "currency": lambda: pc.utf8_upper(_known(raw.text("param:currency"))),
-        "value": lambda: pc.coalesce(raw.number("ecommerce.purchase_revenue"), raw.number("param:value")),
+        "value": lambda: pc.coalesce(amount("ecommerce.purchase_revenue"), raw.number("param:value")),
         "value_usd": lambda: pc.coalesce(
-            raw.number("ecommerce.purchase_revenue_in_usd"), raw.number("event_value_in_usd")
+            amount("ecommerce.purchase_revenue_in_usd"), amount("event_value_in_usd")
         ),
     }
     return pa.table([whole(made[field.name]()).cast(field.type) for field in FLAT], schema=FLAT)
@@ -299,44 +337,11 @@ def _first(cells: list[Array], n_rows: int, kind: Any) -> Array:
 def _text(cells: Array) -> Array:
     if pa.types.is_floating(cells.type):
         rounded = pc.round(cells)
-        same = pc.fill_null(pc.equal(rounded, cells), False)
+        same = pc.fill_null(pc.and_(pc.equal(rounded, cells), pc.less(pc.abs(cells), 2.0**63)), False)
         whole_text = pc.if_else(same, rounded, None).cast(pa.int64(), safe=False).cast(pa.string())
         return pc.coalesce(whole_text, cells.cast(pa.string()))
     return cells if cells.type == pa.string() else cells.cast(pa.string())
 
 
-def _number(cells: Array) -> Array:
-    if pa.types.is_string(cells.type):
-        readable = pc.match_substring_regex(cells, r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?$")
-        cells = pc.if_else(readable, cells, None)
-    found = cells.cast(pa.float64())
-    return pc.if_else(pc.is_finite(found), found, None)
-
-
-def _whole_number(cells: Array) -> Array:
-    readable = pc.match_substring_regex(cells, r"^-?\d{1,18}$")
-    return pc.if_else(readable, cells, None).cast(pa.int64())
-
-
 def _known(cells: Array) -> Array:
     return pc.if_else(pc.is_in(cells, value_set=_NOTHING), None, cells)
-
-
-def _moments(cells: Array) -> Array:
-    """Microseconds since 1970 from such, or from ISO 8601 in UTC."""
-    found = _whole_number(cells)
-    if found.null_count:
-        bare = pc.replace_substring_regex(cells, r"(Z| UTC|\+00:?00)$", "")
-        readable = pc.match_substring_regex(bare, r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?$")
-        times = pc.if_else(readable, bare, None).cast(pa.timestamp("us")).cast(pa.int64())
-        found = pc.coalesce(found, times)
-    return found
-
-
-def _dates(cells: Array, at_us: Array) -> Array:
-    """YYYYMMDD as told; where it is not, that of the moment in UTC."""
-    told = _whole_number(pc.replace_substring(cells, "-", ""))
-    if told.null_count:
-        days = pc.strftime(at_us.cast(pa.timestamp("us")), format="%Y%m%d").cast(pa.int64())
-        told = pc.coalesce(told, days)
-    return told

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gaelp.core.errors import BadInput
 from gaelp.data.ga4.arrow import Table, pc
 from gaelp.data.ga4.purchases import Rules
 from gaelp.data.ga4.reading import find_files, read_events
@@ -31,7 +32,8 @@ class Imported:
         last_date: the latest.
         events: rows read.
         duplicates: rows that repeat another: person, time, name and all of GA4's own numbers.
-        implausible_times: rows left out, whose clock is days away from their date, or ahead of now.
+        implausible_times: rows left out, whose clock is days away from their date, before 1990, or ahead of
+            now.
         anonymous: rows without an id (consent denied); their purchases are stored, each a person of its own.
         outside_sessions: rows with an id and no session; of these only purchases are stored.
         refunds: `refund` events, which are not subtracted.
@@ -105,7 +107,7 @@ def import_events(
         rules: how they are told.
 
     Raises:
-        BadInput: as reading them does.
+        BadInput: as reading them does; or no event lies near its date, so that all would be left out.
     """
     now_us = micros_since_1970("now", now)
     asked = rules or Rules()
@@ -134,5 +136,9 @@ def import_events(
                     "shared_cookies": joined.contested,
                 }
             )
+    if 0 < counts["events"] == counts["implausible_times"]:
+        allowed = "must be microseconds since 1970, within five days of event_date and not ahead of now"
+        remedy = "See whether it is in seconds or milliseconds; of an archive, name its --now."
+        raise BadInput("event_timestamp", f"that of all {counts['events']:,} events", allowed, remedy)
     span = {"first_date": min(dates), "last_date": max(dates)} if dates else {}
     return Imported(**span, **counts, sources=dict(sources))

@@ -1,5 +1,6 @@
 """Which events are sales, whose, and what they are worth."""
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -74,7 +75,7 @@ def values(rows: Rows, sale: Ints, rules: Rules) -> tuple[Ints, list[str], int]:
     value, usd, codes = (rows.words(name, sale) for name in ("value", "value_usd", "currency"))
     micros, currencies, unread = [], [], 0
     for own, in_usd, code in zip(value, usd, codes, strict=True):
-        is_code = code is not None and len(code) == 3 and code.isascii() and code.isupper()
+        is_code = code is not None and re.fullmatch("[A-Z]{3}", code)
         named = code if is_code else rules.currency
         amount: float | None
         if rules.in_usd or named is None or own is None:

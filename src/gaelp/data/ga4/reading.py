@@ -11,11 +11,14 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, Never
 
 from gaelp.core.errors import BadInput
 from gaelp.data.ga4.arrow import Table, pa, pa_csv, pa_json, pq
+from gaelp.data.ga4.cells import A_NUMBER, NO_NUMBERS, NUMBER, REMEDY
 from gaelp.data.ga4.columns import Nested, Wide, flatten
 
 _JSON: Final = (".json", ".ndjson", ".jsonl")
@@ -71,6 +74,7 @@ def _json_schema(whole_numbers: Any) -> Any:
 
 
 _SCHEMAS: Final = (_json_schema(pa.string()), _json_schema(pa.int64()))
+_EVENT: Final = pa.struct(list(_SCHEMAS[0]))
 
 
 @dataclass(frozen=True, order=True)
@@ -123,7 +127,7 @@ def read_events(files: Sequence[ExportFile]) -> Iterator[Table]:
     """Flat tables of some files, see `columns.FLAT`; each holds a part that fits into memory.
 
     Raises:
-        BadInput: a file cannot be read, or a row is no event; names file and, in text, line.
+        BadInput: a file cannot be read, or a row is no event; names file and line, or in Parquet row.
     """
     for file in files:
         name = file.path.name.lower()
@@ -159,7 +163,8 @@ def _read_json(path: Path) -> Iterator[Table]:
     first_line = 1
     with _open(path) as stream:
         for block in _blocks(stream):
-            yield flatten(Nested(_parse(block, path, first_line)))
+            table = _parse(block, path, first_line)
+            yield flatten(Nested(table), partial(_line_of_json, block, table.num_rows, path, first_line))
             first_line += block.count(b"\n")
 
 
@@ -193,28 +198,49 @@ def _parse(block: bytes, path: Path, first_line: int) -> Table:
     rows = []
     for number, line in enumerate(block.split(b"\n"), first_line):
         if line.strip():
+            where = f"line {number} of {path}"
             try:
                 row = json.loads(line)
-                rows.append({field.name: _fitted(row.get(field.name), field.type) for field in _SCHEMAS[0]})
-            except (ValueError, TypeError, AttributeError) as error:
+            except (ValueError, RecursionError) as error:
                 told = line[:60].decode(errors="replace")
                 remedy = "Export it again as newline-delimited JSON."
-                where = f"line {number} of {path.name}"
                 raise BadInput(where, told, f"must be one event as JSON ({error})", remedy) from None
+            rows.append(_fitted(row, _EVENT, "", where))
     return pa.Table.from_pylist(rows, schema=_SCHEMAS[0])
 
 
-def _fitted(cell: Any, kind: Any) -> Any:
+def _fitted(cell: Any, kind: Any, name: str, where: str) -> Any:
     """A cell of JSON as the type that is meant."""
-    if cell is None:
+
+    def refuse(allowed: str) -> Never:
+        raise BadInput(f"{name or 'event'} in {where}", cell, allowed, REMEDY)
+
+    if cell is None and name:
         return None
     if pa.types.is_struct(kind):
-        return {field.name: _fitted(cell.get(field.name), field.type) for field in kind}
+        if not isinstance(cell, dict):
+            refuse("must be a record, as {...}")
+        start = name and f"{name}."
+        return {each.name: _fitted(cell.get(each.name), each.type, start + each.name, where) for each in kind}
     if pa.types.is_list(kind):
-        return [_fitted(each, kind.value_type) for each in cell]
+        if not isinstance(cell, list):
+            refuse("must be a list, as [...]")
+        return [_fitted(each, kind.value_type, f"{name}[{i}]", where) for i, each in enumerate(cell)]
+    text = cell if isinstance(cell, str) else json.dumps(cell)
     if pa.types.is_floating(kind):
-        return float(cell)
-    return cell if isinstance(cell, str) else json.dumps(cell)
+        if re.match(NUMBER, text):
+            return float(text)
+        return None if text.lower() in NO_NUMBERS else refuse(A_NUMBER)
+    if not text.isascii() and re.search("[\ud800-\udfff]", text):
+        refuse("must be text without lone surrogates")
+    return text
+
+
+def _line_of_json(block: bytes, n_rows: int, path: Path, first_line: int, row: int) -> str:
+    lines = [number for number, line in enumerate(block.split(b"\n"), first_line) if line.strip()]
+    if len(lines) != n_rows:  # events of several lines, or lines of several events
+        return f"event {row + 1} from line {first_line} on of {path}"
+    return f"line {lines[row]} of {path}"
 
 
 def _read_parquet(path: Path) -> Iterator[Table]:
@@ -222,9 +248,15 @@ def _read_parquet(path: Path) -> Iterator[Table]:
         there = set(file.schema_arrow.names)
         is_nested = "event_params" in there
         columns = _leaves(file.schema_arrow) if is_nested else sorted(there)
+        n_rows = 0
         for batch in file.iter_batches(batch_size=_ROWS, columns=columns):
             table = pa.Table.from_batches([batch])
-            yield flatten(Nested(table) if is_nested else Wide(table))
+            yield flatten(Nested(table) if is_nested else Wide(table), partial(_row, path, n_rows))
+            n_rows += batch.num_rows
+
+
+def _row(path: Path, n_before: int, row: int) -> str:
+    return f"row {n_before + row + 1} of {path}"
 
 
 def _leaves(schema: Any) -> list[str]:
@@ -252,14 +284,49 @@ def _read_text(path: Path) -> Iterator[Table]:
         )
         raise BadInput(f"header of {path.name}", names, allowed, remedy)
     unique = [f"{i}:{name}" for i, name in enumerate(lowered)]  # one may be there twice
+    n_rows = 0
     with _open(path) as stream:
-        reader = pa_csv.open_csv(
-            stream,
-            read_options=pa_csv.ReadOptions(column_names=unique, skip_rows=1, block_size=_BLOCK),
-            parse_options=pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-            convert_options=pa_csv.ConvertOptions(
-                column_types=dict.fromkeys(unique, pa.string()), strings_can_be_null=True, null_values=[""]
-            ),
-        )
-        for batch in reader:
-            yield flatten(Wide(pa.Table.from_batches([batch]).rename_columns(lowered)))
+        try:
+            reader = pa_csv.open_csv(
+                stream,
+                read_options=pa_csv.ReadOptions(column_names=unique, skip_rows=1, block_size=_BLOCK),
+                parse_options=pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+                convert_options=pa_csv.ConvertOptions(
+                    column_types=dict.fromkeys(unique, pa.string()),
+                    strings_can_be_null=True,
+                    null_values=[""],
+                    check_utf8=False,  # `flatten` does, and says where
+                ),
+            )
+            for batch in reader:
+                table = pa.Table.from_batches([batch]).rename_columns(lowered)
+                yield flatten(Wide(table), partial(_line_of_text, path, delimiter, n_rows))
+                n_rows += batch.num_rows
+        except pa.ArrowInvalid:
+            for line, cells in _records(path, delimiter):
+                if len(cells) != len(names):
+                    allowed = f"must have {len(names)} cells, as the header, and has {len(cells)}"
+                    remedy = f"Put cells that hold {delimiter!r} into quotation marks, or correct that line."
+                    raise BadInput(f"line {line} of {path}", delimiter.join(cells), allowed, remedy) from None
+            raise
+
+
+def _records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """On which line each row of a text begins, and its cells; slow, for whoever looks for a bad one."""
+    limit = csv.field_size_limit(_BLOCK)
+    try:
+        with _open(path) as stream:
+            lines = io.TextIOWrapper(io.BufferedReader(stream), "utf-8", "backslashreplace", newline="")
+            next(lines)  # the header
+            reader, line = csv.reader(lines, delimiter=delimiter), 2
+            for cells in reader:
+                if cells:
+                    yield line, cells
+                line = reader.line_num + 2
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _line_of_text(path: Path, delimiter: str, n_before: int, row: int) -> str:
+    line, _ = next(islice(_records(path, delimiter), n_before + row, None))
+    return f"line {line} of {path}"

@@ -20,6 +20,7 @@ USED: Final = (
 """Columns of the flat table that journeys are made of."""
 _LONGEST: Final = 255
 _SKEW_US: Final = 300_000_000
+_EARLIEST_US: Final = 631_152_000_000_000  # 1990, as in the journey database
 _DAYS_AWAY: Final = 5  # zones take one, and Google takes events that are told three days late
 
 
@@ -118,7 +119,7 @@ class Rows:
 
 
 def plausible(events: Table, now_us: int) -> NDArray[np.bool_]:
-    """(n,) whether an event's clock agrees with the day GA4 put it on, and does not run ahead.
+    """(n,) whether an event's clock agrees with the day GA4 put it on, and tells a time from 1990 to now.
 
     Args:
         events: flat rows. now_us: the moment, microseconds since 1970.
@@ -138,7 +139,7 @@ def plausible(events: Table, now_us: int) -> NDArray[np.bool_]:
             remedy = "Correct that table's event_date."
             raise BadInput("event_date", day, "must be a date as 20260301", remedy) from None
     away = np.abs(us - np.array(noon, np.int64)[code])
-    return (away <= _DAYS_AWAY * US_PER_DAY) & (us <= now_us + _SKEW_US)
+    return (away <= _DAYS_AWAY * US_PER_DAY) & (us >= _EARLIEST_US) & (us <= now_us + _SKEW_US)
 
 
 def digest(text: str) -> str:
@@ -147,7 +148,7 @@ def digest(text: str) -> str:
 
 
 def fit(text: str) -> str:
-    """An id that the store can hold."""
+    """An id or a name that the store can hold."""
     return text if len(text) <= _LONGEST and "\x00" not in text else f"ga4:{digest(text)}"
 
 

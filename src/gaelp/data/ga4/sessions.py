@@ -91,7 +91,7 @@ def tell(events: Table, rules: Rules, now_us: int) -> Told:
         at_us=at_us,
         kind=kind,
         channel=channel,
-        device=Coded(rows.devices, np.append(seen.device, nothing)),
+        device=Coded([fit(each) for each in rows.devices], np.append(seen.device, nothing)),
         rival=Coded((), np.append(zeros - 1, nothing)),
         stage=np.append(np.where(seen.intent, Stage.INTENT, 0), nothing + 1).astype(np.uint8),
         cost_micros=np.zeros(n_touches + n_sales, np.int64),
@@ -162,7 +162,7 @@ def _channels(rows: Rows, seen: _Sessions) -> tuple[list[str], Counter[str]]:
     found = []
     for key in zip(*columns, seen.ad_click.tolist(), strict=True):
         if key not in known:
-            known[key] = _group(*key)
+            known[key] = fit(_group(*key))
         found.append(known[key])
     levels = np.bincount(rows.level[seen.evidence], minlength=len(LEVELS)).tolist()
     return found, Counter(dict(zip(LEVELS, levels, strict=True)))
