@@ -28,7 +28,7 @@ from gaelp.prediction.board_figures import (
     judged_r2,
     judged_roas,
 )
-from gaelp.prediction.board_money import ASSUMPTIONS, GATE, NO_CHAMPION, ROLLED_BACK, SINCE
+from gaelp.prediction.board_money import ASSUMPTIONS, DATED_AHEAD, GATE, NO_CHAMPION, ROLLED_BACK, SINCE
 from gaelp.prediction.gate import PromotionGate
 from gaelp.prediction.look import improvement
 from gaelp.prediction.noise import Outcomes
@@ -357,6 +357,84 @@ def test_money_is_not_told_where_it_cannot_be(tracker, registry, tmp_path):
     found = board(tracker, registry, NOW, spend_usd=500)
     assert ROLLED_BACK in found["money"]["reason"] and found["money"]["usd"] is None
     assert found["promotions"][-1]["action"] == "rollback"
+
+
+def redate(registry, number, days):
+    """As if a move had been made by a clock that said so many days from NOW."""
+    path = registry.folder / "aliases.json"
+    told = json.loads(path.read_text())
+    told["moves"][number]["at"] = (NOW + days * A_DAY).isoformat()
+    path.write_text(json.dumps(told))
+
+
+@pytest.mark.parametrize("dated", [40, 1, -2])  # days from now; a move after it was made 5 days ago
+def test_a_promotion_dated_ahead_is_listed_as_that_and_what_it_was_worth_is_not_told(
+    tracker, registry, tmp_path, dated
+):
+    fill(tracker, impressions=500)
+    decision, _ = rivals(np.random.default_rng(1), 0.4, 0.0)
+    for days_ago in (20, 10, 5):
+        promote(registry, tmp_path, decision, NOW - days_ago * A_DAY)
+    right = board(tracker, registry, NOW)
+    assert [each["dated_ahead"] for each in right["promotions"]] == [None] * 3
+    redate(registry, 1, dated)
+    found = board(tracker, registry, NOW)
+    _, ahead, last = found["promotions"]
+    told = (NOW + dated * A_DAY).date().isoformat()
+    assert (ahead["day"], ahead["dated_ahead"]) == ("2026-03-11", told)
+    assert last == right["promotions"][-1]
+    savings = found["money"]["promotions"]
+    assert [each["reason"] for each in savings] == [NO_CHAMPION, DATED_AHEAD, ""]
+    assert savings[1]["usd"] is None and savings[1]["days"] == 0
+    assert savings[2] == right["money"]["promotions"][2]
+    assert found["money"]["usd"] == savings[2]["usd"]
+    assert "dated ahead of the clock" in render({"title": "Ahead"}, found)
+
+
+def test_a_newest_promotion_dated_ahead_is_why_nothing_can_be_told(tracker, registry, tmp_path):
+    fill(tracker, impressions=500)
+    decision, _ = rivals(np.random.default_rng(1), 0.4, 0.0)
+    for days_ago in (40, 10):
+        promote(registry, tmp_path, decision, NOW - days_ago * A_DAY)
+    redate(registry, 1, 40)
+    found = board(tracker, registry, NOW)
+    assert [each["dated_ahead"] for each in found["promotions"]] == ["2026-05-10"]
+    assert any(f"cannot be told: v000002: {DATED_AHEAD}." in sentence for sentence in sentences(found))
+    redate(registry, 0, 50)  # the first of all: nothing is known of its day
+    assert [each["day"] for each in board(tracker, registry, NOW)["promotions"]] == ["1970-01-01"] * 2
+    assert render({"title": "Ahead"}, board(tracker, registry, NOW))
+
+
+def test_a_promotion_dated_ahead_between_moves_of_one_day_was_made_on_that_day(tracker, registry, tmp_path):
+    fill(tracker, impressions=500)
+    decision, _ = rivals(np.random.default_rng(1), 0.4, 0.0)
+    promote(registry, tmp_path, decision, NOW - 10 * A_DAY)
+    promote(registry, tmp_path, decision, NOW - 10 * A_DAY)
+    registry.challenge("v000001", who="test", why="test", now=NOW - 10 * A_DAY)
+    right = board(tracker, registry, NOW)["money"]
+    redate(registry, 1, 40)
+    assert board(tracker, registry, NOW)["money"]["usd"] == right["usd"] > 0
+
+
+def test_a_rollback_dated_ahead_ends_what_its_promotion_was_worth(tracker, registry, tmp_path):
+    fill(tracker, impressions=500)
+    decision, _ = rivals(np.random.default_rng(1), 0.4, 0.0)
+    for days_ago in (20, 10):
+        promote(registry, tmp_path, decision, NOW - days_ago * A_DAY)
+    registry.rollback(who="test", why="test", now=NOW - 2 * A_DAY)
+    for dated in (-2, 40):
+        redate(registry, 2, dated)
+        found = board(tracker, registry, NOW)
+        assert found["money"]["usd"] is None and ROLLED_BACK in found["money"]["reason"]
+        assert found["promotions"][-1]["action"] == "rollback"
+    assert found["promotions"][-1]["dated_ahead"] == "2026-05-10"
+
+
+def test_a_run_dated_ahead_is_left_out(tracker, registry):
+    runs = Runs(tracker.database)
+    run(runs, NOW - A_DAY, "no_retrain_needed")
+    run(runs, NOW + 3 * A_DAY, "error", message="of a clock ahead")
+    assert board(tracker, registry, NOW)["reliability"]["by_status"] == {"no_retrain_needed": 1}
 
 
 @both

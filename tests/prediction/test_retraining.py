@@ -9,15 +9,16 @@ import sqlalchemy as sa
 
 from gaelp.core.errors import BadInput, UnknownName
 from gaelp.prediction.accuracy import DAY_US
+from gaelp.prediction.board_money import days_of
 from gaelp.prediction.cells import table_of
 from gaelp.prediction.challenger import train_challenger
 from gaelp.prediction.lock import alone_in
-from gaelp.prediction.look import days_of
 from gaelp.prediction.model import load
 from gaelp.prediction.predictor import Predictor
 from gaelp.prediction.registry import Move
 from gaelp.prediction.retrain_config import RetrainConfig
 from gaelp.prediction.retraining import STATUSES, PurchaseSignal, Retrainer
+from gaelp.prediction.runs import DIED
 from gaelp.prediction.schema import prediction_records, retraining_runs
 
 from ..journeys.conftest import Postgres
@@ -215,8 +216,8 @@ def test_a_run_that_died_is_told_so_by_the_next(url, tmp_path):
         run, _ = retrainer.runs.begin(trigger="daily", who="cron", target="ctr", now_us=0, request_id="r")
         assert look(retrainer, 0).status == "insufficient_data"
         died = next(each for each in retrainer.runs.recent() if each["run_id"] == run)
-        assert (died["status"], died["message"]) == ("error", "died")
-        assert look(retrainer, 0, request_id="r").message == "died"
+        assert (died["status"], died["message"]) == ("error", DIED)
+        assert look(retrainer, 0, request_id="r").message == DIED
 
 
 def test_the_key_of_a_run_that_died_brings_its_error_and_the_next_key_works(url, tmp_path):
@@ -225,7 +226,7 @@ def test_the_key_of_a_run_that_died_brings_its_error_and_the_next_key_works(url,
         run, _ = retrainer.runs.begin(**said, request_id="r")
         for _ in range(2):
             again = look(retrainer, 0, request_id="r")
-            assert (again.run_id, again.status, again.message) == (run, "error", "died")
+            assert (again.run_id, again.status, again.message) == (run, "error", DIED)
         assert retrainer.runs.running() is None
         assert look(retrainer, 0, request_id="s").status == "insufficient_data"
 

@@ -14,6 +14,7 @@ from gaelp.core.errors import BadInput
 from gaelp.prediction.lock import Locked, alone_in
 from gaelp.prediction.retrain_config import RetrainConfig
 from gaelp.prediction.retraining import PurchaseSignal, Retrainer
+from gaelp.prediction.runs import DIED
 from gaelp.prediction.signals import CLOCK_SKEW_S
 
 from ..journeys.conftest import Postgres
@@ -95,10 +96,13 @@ def test_a_thousand_purchases_at_once_lead_to_one_run(shared):
 
 
 def test_a_purchase_told_again_is_known_and_few_of_them_wait(retrainer):
-    first = retrainer.process_purchase_signal(signal(0, value_micros=180_000_000), now=NOW)
+    first, again, other = (
+        retrainer.process_purchase_signal(signal(0, value_micros=value), now=now)
+        for value, now in ((180_000_000, NOW), (180_000_000, NOW + HOUR), (1, NOW + HOUR))
+    )
     assert (first.queued, first.reason, first.waiting) == (True, "new", 1)
-    again = retrainer.process_purchase_signal(signal(0), now=NOW + HOUR)
     assert (again.queued, again.reason, again.waiting) == (False, "known", 1)
+    assert (other.queued, other.reason, other.differs) == (False, "differs", ("value_micros",))
     assert retrainer.run_due(NOW + HOUR) is None
     for number in range(1, LAX.least_signals):
         retrainer.process_purchase_signal(signal(number, clicked_at=NOW - HOUR, prediction_id="p"), now=NOW)
@@ -218,7 +222,7 @@ def kill_often(retrainer, times):
         assert not list(retrainer.registry.folder.glob(".training-*"))
         if on is not None:
             row = next(each for each in retrainer.runs.recent(500) if each["run_id"] == on)
-            assert (row["status"], row["message"]) == ("error", "died")
+            assert (row["status"], row["message"]) == ("error", DIED)
         if told:
             assert aliases["champion"] is not None
     return died

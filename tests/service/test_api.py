@@ -214,10 +214,12 @@ def test_a_check_is_answered_by_its_status_and_by_the_same_one_for_the_same_key(
 
 
 def test_a_purchase_is_kept_once_however_often_it_is_told(service, rows):
-    first, again = service.purchase("order-1"), service.purchase("order-1")
-    assert first.status_code == again.status_code == 202
-    assert (first.json()["queued"], first.json()["reason"]) == (True, "new")
-    assert (again.json()["queued"], again.json()["reason"]) == (False, "known")
+    at = dt.datetime.now(dt.UTC).isoformat()
+    tellings = [service.purchase("order-1", at=at, **other) for other in ({}, {}, {"value_micros": 6})]
+    assert [each.status_code for each in tellings] == [202] * 3
+    said = [[each.json()[name] for name in ("queued", "reason", "differs")] for each in tellings]
+    assert said == [[True, "new", []], [False, "known", []], [False, "differs", ["value_micros"]]]
+    assert "purchase order-1 is kept otherwise (value_micros), which stands" in service.log.read_text()
     kept = rows("SELECT * FROM purchase_signals")
     assert [each["event_id"] for each in kept] == ["order-1"] and kept[0]["value_micros"] == 5_000_000
 
@@ -348,7 +350,8 @@ def test_a_batch_of_outcomes_has_a_limit(service):
 
 def test_what_was_done_is_counted(service):
     assert ask(service).status_code == 200 and service.call("GET", "/nowhere").status_code == 404
-    assert [service.purchase("counted-1").json()["queued"] for _ in range(2)] == [True, False]
+    at = dt.datetime.now(dt.UTC).isoformat()
+    assert [service.purchase("counted-1", at=at).json()["queued"] for _ in range(2)] == [True, False]
     assert service.metric('gaelp_http_requests_total{method="POST",path="/api/ml/predict",status="200"}') > 0
     assert service.metric('gaelp_http_requests_total{method="GET",path="other"') > 0
     end = time.monotonic() + PATIENCE_S  # what is served is recorded a little later

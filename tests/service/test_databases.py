@@ -1,6 +1,8 @@
 """The API on SQLite and on PostgreSQL; and what it answers where its own files or tables are broken."""
 
 import datetime as dt
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -92,7 +94,37 @@ def test_the_api_does_on_each_database_what_it_says(start, url, tmp_path, model,
     database.close()
     assert_unavailable(service.call("GET", "/api/ml/stats"))
     assert "retraining_runs" in service.log.read_text()
+    failed = service.call("POST", "/api/ml/check-retrain")
+    assert (failed.status_code, failed.json()["status"]) == (200, "error"), failed.text
+    assert failed.json()["message"].endswith("is whole and has room, then ask again.")
+    assert not any(word in failed.json()["message"] for word in ("Error", "SELECT", "Traceback", "sqlalche"))
     assert ask(service).status_code == 200
+
+
+def test_a_purchase_told_to_two_services_at_one_moment_is_kept_once(start, url, tmp_path):
+    folders = [tmp_path / name for name in ("one", "other")]
+    for each in folders:
+        each.mkdir()
+    services = [start(each, settings="poll_s = 3600", database=url) for each in folders]
+    at = dt.datetime.now(dt.UTC).isoformat()
+    n_orders, n_tellers = 10, 6
+    for order in range(n_orders):
+        together = threading.Barrier(n_tellers)
+
+        def tell(teller, order=order, together=together):
+            together.wait()
+            return services[teller % 2].purchase(f"order-{order}", at=at, person="ann").json()
+
+        with ThreadPoolExecutor(n_tellers) as tellers:
+            answers = list(tellers.map(tell, range(n_tellers)))
+        assert sorted(each["reason"] for each in answers) == ["known"] * (n_tellers - 1) + ["new"]
+        assert not any(each["differs"] for each in answers)
+    database = Database(url)
+    with database.reading() as connection:
+        for table in ("purchase_signals", "conversions"):
+            count = connection.execute(sa.text(f"SELECT COUNT(*) FROM {table}")).scalar_one()
+            assert count == n_orders, table
+    database.close()
 
 
 def test_a_broken_file_of_aliases_is_the_servers_trouble(start, tmp_path, model, now):

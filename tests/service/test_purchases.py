@@ -1,5 +1,6 @@
 """A thousand purchases at once are all kept, and lead to one retraining."""
 
+import datetime as dt
 import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,8 @@ def test_a_thousand_purchases_at_once_lead_to_one_retraining(start, tmp_path, no
     )
     names = [f"order-{each}" for each in range(N)] + [f"order-{each}" for each in range(0, N, 10)]
     with ThreadPoolExecutor(CALLERS) as callers:
-        answers = list(callers.map(service.purchase, names))
+        at = dt.datetime.now(dt.UTC).isoformat()
+        answers = list(callers.map(lambda name: service.purchase(name, at=at), names))
     assert {each.status_code for each in answers} == {202}
     assert sum(each.json()["queued"] for each in answers) == N
     end = time.monotonic() + PATIENCE_S

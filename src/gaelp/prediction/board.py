@@ -36,6 +36,7 @@ from gaelp.prediction.board_money import (
     read_spend,
     read_value,
     savings,
+    spans_of,
 )
 from gaelp.prediction.noise import Outcomes
 from gaelp.prediction.registry import Registry
@@ -72,7 +73,9 @@ def board(
         bid_elasticity: of impressions won to the bid, for what retraining was worth.
 
     Returns:
-        `now`, `days`, `champion`; `promotions` [{`day`, `version`, `action`}], promotions and rollbacks;
+        `now`, `days`, `champion`; `promotions` [{`day`, `version`, `action`, `dated_ahead`}], promotions and
+        rollbacks that may have been in these days: `dated_ahead` is the day that a clock ahead has told
+        (None: `day` was told), and `day` then that of the move before it, 1970-01-01 where there is none;
         `targets` {`ctr`, `cvr`: {`first`, `last`, `figures` {`mae`, `r2`: `Judged`}, `by_day`}};
         `roas`, see `_roas`; `retrains`, oldest first, see `_retrain`; `reliability`, see `reliability`;
         `money`, see `board_money.savings`. Days are in ISO 8601.
@@ -90,6 +93,7 @@ def board(
     cvr = tracker.outcomes(now, target=CVR, days=days, settle_hours=horizon_hours)
     shown = CTR if len(ctr) else CVR
     moves = registry.moves()
+    spans = spans_of(moves, now_us)
     runs = [
         run
         for run in reversed(Runs(tracker.database).recent(_MOST_RUNS))
@@ -103,9 +107,14 @@ def board(
         "days": days,
         "champion": registry.aliases()["champion"],
         "promotions": [
-            {"day": iso(day_of(each.at)), "version": each.aliases["champion"], "action": each.action}
-            for each in moves
-            if each.action in ("promote", "rollback") and today - days <= day_of(each.at) < today
+            {
+                "day": iso(day),
+                "version": each.aliases["champion"],
+                "action": each.action,
+                "dated_ahead": iso(dated) if (dated := day_of(each.at)) != day else None,
+            }
+            for each, (day, last) in zip(moves, spans, strict=True)
+            if each.action in ("promote", "rollback") and day < today and today - days <= last
         ],
         "targets": {
             name: {"first": iso(end - days), "last": iso(end - 1), **_rates(rows)}
@@ -120,6 +129,7 @@ def board(
         "reliability": reliability(runs, days),
         "money": savings(
             moves,
+            spans,
             read_spend(tracker, shown, today - days, today, spend_usd),
             first=today - days,
             end=today,

@@ -13,6 +13,7 @@ where the noise that both share has gone.
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -30,8 +31,9 @@ from gaelp.prediction.schema import prediction_comparisons, prediction_records, 
 USD = "USD"
 COVERED = 0.9
 """Share of the impressions whose creatives must have a known cost."""
-NO_CHAMPION, ROLLED_BACK, NOT_JUDGED = (
+NO_CHAMPION, DATED_AHEAD, ROLLED_BACK, NOT_JUDGED = (
     "no champion before it",
+    "dated ahead of the clock, so since when it served is not known",
     "rolled back, and too little came of it to say what it cost",
     "too little came of it, and its gate's figures are not kept",
 )
@@ -84,6 +86,7 @@ class Saving:
 
 def savings(
     moves: Sequence[Move],
+    spans: Sequence[tuple[int, int]],
     spend: Spend,
     *,
     first: int,
@@ -94,7 +97,7 @@ def savings(
     """What promotions of a window are estimated to have been worth, against none of them.
 
     Args:
-        moves: of the registry, oldest first. spend: by day.
+        moves: of the registry, oldest first. spans: of these, as of `spans_of`. spend: by day.
         first, end: of the window, whole days since 1970 began; `end` does not count.
         elasticity: e, of impressions won to the bid, above 0.
         measure: figures of a `gate.GateDecision` by (version before, version, first day, end).
@@ -104,9 +107,9 @@ def savings(
         (None: none can, and `reason` says why); `assumptions`, sentences.
     """
     found = [
-        _saving(moves, i, spend, end, elasticity, measure)
+        _saving(moves, spans, i, spend, end, elasticity, measure)
         for i, move in enumerate(moves)
-        if move.action == "promote" and first <= day_of(move.at) < end
+        if move.action == "promote" and spans[i][0] < end and first <= spans[i][1]
     ]
     told = [each for each in found if each.usd is not None]
     sums: dict[str, Any] = {"usd": None, "usd_low": None, "usd_high": None, "reason": ""}
@@ -138,6 +141,8 @@ ASSUMPTIONS = (
     " challenger is promoted for a good showing, so luck makes that gain look larger than it is.",
     "Events are rare, spend goes where they are, and rates are off by little; what larger errors cost is"
     " underestimated.",
+    "A promotion or rollback that a clock ahead has dated counts as made on the day of the move before it;"
+    " what such a promotion was worth is not told.",
     "The interval is of the gain alone: its lower end at 99 %, the upper as far above. Of several promotions,"
     " luck is taken as independent. The elasticity is taken as it was given.",
 )
@@ -145,21 +150,32 @@ ASSUMPTIONS = (
 
 
 def _saving(
-    moves: Sequence[Move], i: int, spend: Spend, end: int, elasticity: float, measure: Measure
+    moves: Sequence[Move],
+    spans: Sequence[tuple[int, int]],
+    i: int,
+    spend: Spend,
+    end: int,
+    elasticity: float,
+    measure: Measure,
 ) -> Saving:
     move, over = moves[i], moves[i - 1].aliases["champion"] if i else None
     undone = [
-        day_of(each.at)
-        for each in moves[i + 1 :]
+        day
+        for each, (day, _) in zip(moves[i + 1 :], spans[i + 1 :], strict=True)
         if each.action == "rollback" and each.aliases["champion"] == over
     ]
-    since, until = day_of(move.at) + 1, min([end, *undone])  # the day itself is not whole
+    day, latest = spans[i]
+    since, until = day + 1, min([end, *undone])  # the day itself is not whole
+    if day < latest:
+        until = since  # none of its days is known
     usd = spend.of_days(since, until)
     version = str(move.aliases["champion"])
     said: dict[str, Any] = {"version": version, "over": over, "at": move.at}
     said |= {"days": max(until - since, 0), "spend_usd": usd}
     if over is None:
         return Saving(**said, reason=NO_CHAMPION)
+    if day < latest:
+        return Saving(**said, reason=DATED_AHEAD)
     basis, gain = SINCE, _nats_per_event(measure(over, version, since, until))
     if gain is None:
         if undone and undone[0] < end:
@@ -287,5 +303,48 @@ def read_value(tracker: AccuracyTracker, first: int, end: int) -> tuple[float | 
 
 
 def day_of(at: str) -> int:
-    """Whole days since 1970 began of a moment in ISO 8601."""
-    return micros_since_1970("at", dt.datetime.fromisoformat(at)) // DAY_US
+    """Whole days since 1970 began of a moment in ISO 8601.
+
+    Raises:
+        BadInput: it is none, or names no zone.
+    """
+    try:
+        return micros_since_1970("at", dt.datetime.fromisoformat(at)) // DAY_US
+    except (TypeError, ValueError):
+        allowed = "must be a moment with its zone, as 2026-03-10T02:00:00+00:00"
+        raise BadInput("at", at, allowed, "Restore the registry's file that says it from a copy.") from None
+
+
+def days_of(moves: Sequence[Move], now_us: int) -> list[int]:
+    """Days of moves, since 1970 began.
+
+    One that is dated on a later day than today, or than a move after it, was made by a clock ahead: all that
+    is known of it is that it came after the move before it, whose day it gets; the first of all gets 0. So
+    nothing changes when its false day comes. But the newest of all, where it is dated ahead, is known to be
+    false only until that day: with none after it, nothing tells it from a true one any more.
+
+    Args:
+        moves: of a registry, oldest first. now_us: microseconds since 1970 began.
+    """
+    told = [day_of(move.at) for move in moves]
+    earliest_after = accumulate([now_us // DAY_US, *reversed(told[1:])], min)  # of what follows, newest first
+    found, day = [], 0
+    for dated, bound in zip(told, reversed(list(earliest_after)), strict=bool(told)):
+        day = dated if dated <= bound else day
+        found.append(day)
+    return found
+
+
+def spans_of(moves: Sequence[Move], now_us: int) -> list[tuple[int, int]]:
+    """First and last day that each move can have been made on, alike unless a clock ahead has dated it.
+
+    The first is that of `days_of`, the last that of the next move whose day is believed, or today.
+
+    Args:
+        moves: of a registry, oldest first. now_us: microseconds since 1970 began.
+    """
+    found, last = [], now_us // DAY_US
+    for move, day in zip(reversed(moves), reversed(days_of(moves, now_us)), strict=True):
+        last = day if day_of(move.at) == day else last
+        found.append((day, last))
+    return found[::-1]

@@ -4,7 +4,6 @@ import datetime as dt
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import numpy as np
 from gaelp.journeys.batch import micros_since_1970
 from gaelp.prediction.accuracy import DAY_US, HOUR_US, AccuracyTracker
 from gaelp.prediction.board_figures import judged_r2
-from gaelp.prediction.board_money import day_of
+from gaelp.prediction.board_money import day_of, days_of
 from gaelp.prediction.boosting import BoostedTrees
 from gaelp.prediction.cells import table_of
 from gaelp.prediction.challenger import too_little, train_challenger
@@ -21,7 +20,7 @@ from gaelp.prediction.figures import accuracy_figures
 from gaelp.prediction.gate import PROMOTE, REJECT, ROLL_BACK, GateDecision, GateReason
 from gaelp.prediction.model import ResponseModel, load, save
 from gaelp.prediction.noise import Outcomes
-from gaelp.prediction.registry import Lineage, Move, Registry, Version
+from gaelp.prediction.registry import Lineage, Registry, Version
 from gaelp.prediction.retrain_config import RetrainConfig
 from gaelp.prediction.samples import Samples, read_lesson, read_samples
 from gaelp.prediction.triggers import KEEP, RETRAIN, TOO_FEW, Reason, RetrainDecision, with_drift
@@ -346,26 +345,6 @@ def reasons_of(reasons: Sequence[GateReason]) -> tuple[Reason, ...]:
         for each in reasons
         if each.value is not None
     )
-
-
-def days_of(moves: Sequence[Move], now_us: int) -> list[int]:
-    """Days of moves, since 1970 began.
-
-    One that is dated on a later day than today, or than a move after it, was made by a clock ahead: all that
-    is known of it is that it came after the move before it, whose day it gets; the first of all gets 0. So
-    nothing changes when its false day comes. But the newest of all, where it is dated ahead, is known to be
-    false only until that day: with none after it, nothing tells it from a true one any more.
-
-    Args:
-        moves: of a registry, oldest first. now_us: microseconds since 1970 began.
-    """
-    told = [day_of(move.at) for move in moves]
-    earliest_after = accumulate([now_us // DAY_US, *reversed(told[1:])], min)  # of what follows, newest first
-    found, day = [], 0
-    for dated, bound in zip(told, reversed(list(earliest_after)), strict=bool(told)):
-        day = dated if dated <= bound else day
-        found.append(day)
-    return found
 
 
 def _learnt_until(version: Version, model: ResponseModel) -> int:

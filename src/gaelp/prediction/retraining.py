@@ -11,6 +11,7 @@ One run at a time on a database, each a row of `retraining_runs` from its start.
 
 import datetime as dt
 import json
+import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
 
 from gaelp.core.errors import BadInput, GaelpError
 from gaelp.core.names import require_known
@@ -30,7 +32,7 @@ from gaelp.prediction.lock import Locked, alone_in
 from gaelp.prediction.look import Look, Verdict
 from gaelp.prediction.registry import ALIASES, Move, Registry
 from gaelp.prediction.retrain_config import RetrainConfig
-from gaelp.prediction.runs import STATUSES, TRIGGERS, RetrainReply, Runs, last_start
+from gaelp.prediction.runs import STATUSES, TRIGGERS, UNFORESEEN, RetrainReply, Runs, last_start, message_of
 from gaelp.prediction.schema import prediction_comparisons, prediction_records, purchase_signals
 from gaelp.prediction.signals import PurchaseSignal, SignalReply, count_waiting, keep_signal
 from gaelp.prediction.training import installed_version
@@ -46,6 +48,7 @@ __all__ = [
 ]
 
 _MINUTE_US = 60_000_000
+log = logging.getLogger("gaelp.prediction")
 
 
 class Retrainer:
@@ -158,7 +161,7 @@ class Retrainer:
             with self.database.reading() as connection:
                 trigger = due(connection)
         except GaelpError as error:
-            return self._failed("scheduled", now, str(error))
+            return self._failed("scheduled", now, error)
         if trigger is None:
             return None
         return self._run(trigger, "queue", now, is_due=due)
@@ -251,6 +254,7 @@ class Retrainer:
         is_due: Callable[[sa.Connection], str | None] | None = None,
     ) -> RetrainReply | None:
         now_us, began = micros_since_1970("now", now), time.perf_counter()
+        reply: RetrainReply | None = None
         try:
             if request_id is not None and (known := self.runs.of_request(request_id)):
                 return known
@@ -269,8 +273,9 @@ class Retrainer:
                 )
                 if run_id is None:
                     return None
-                reply = self._look(run_id, trigger, who, now, force, began)
-                self.runs.end(reply, now_us)
+                found = self._look(run_id, trigger, who, now, force, began)
+                self.runs.end(found, now_us)
+                reply = found
                 return reply
         except Locked:
             return RetrainReply(
@@ -282,8 +287,10 @@ class Retrainer:
                 started=now,
                 message="Another run is on.",
             )
-        except (GaelpError, OSError) as error:
-            return self._failed(trigger, now, str(error))
+        except (GaelpError, OSError, SQLAlchemyError) as error:
+            if reply is not None:  # only the lock could not be given back: it goes with its connection
+                return reply
+            return self._failed(trigger, now, error)
 
     def _look(
         self, run_id: str, trigger: str, who: str, now: dt.datetime, force: bool, began: float
@@ -301,11 +308,9 @@ class Retrainer:
             )
             found = look.take(force=force)
             champion = self.registry.aliases()["champion"]
-        except GaelpError as error:
-            champion, found = None, Verdict(status="error", reasons=(), message=str(error))
-        except Exception as error:  # whatever else went wrong is told, not thrown at who asked
-            message = f"{type(error).__name__}: {error}"
-            champion, found = None, Verdict(status="error", reasons=(), message=message)
+        except Exception as error:  # whatever went wrong is told, not thrown at who asked
+            _log(error, run_id)
+            champion, found = None, Verdict(status="error", reasons=(), message=message_of(error))
         return RetrainReply(
             **vars(found),
             figures={} if look is None else plain(look.figures),
@@ -316,11 +321,18 @@ class Retrainer:
             wall_s=round(time.perf_counter() - began, 6),
         )
 
-    def _failed(self, trigger: str, now: dt.datetime, message: str) -> RetrainReply:
+    def _failed(self, trigger: str, now: dt.datetime, error: Exception) -> RetrainReply:
         """A reply where not even the run could be written down."""
+        _log(error, "that could not be written down")
         return RetrainReply(
-            status="error", figures={}, trigger=trigger, run_id="", started=now, message=message
+            status="error", figures={}, trigger=trigger, run_id="", started=now, message=message_of(error)
         )
+
+
+def _log(error: Exception, run: str) -> None:
+    """Keep the trace of what no message can tell."""
+    if message_of(error) == UNFORESEEN:
+        log.error("the run %s failed", run, exc_info=error)
 
 
 def _count_samples(connection: sa.Connection, config: RetrainConfig, now_us: int) -> dict[str, int]:

@@ -1,7 +1,9 @@
 """Runs of the retraining loop, each a row from its start: also of those that died."""
 
 import datetime as dt
+import errno
 import json
+import os
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -9,6 +11,7 @@ from typing import Any, Literal, get_args
 
 import sqlalchemy as sa
 
+from gaelp.core.errors import BadInput, GaelpError
 from gaelp.core.plain import as_json
 from gaelp.journeys.batch import moment_of
 from gaelp.journeys.database import Database
@@ -29,7 +32,18 @@ STATUSES: tuple[str, ...] = get_args(Status)
 Trigger = Literal["manual", "daily", "scheduled", "purchase"]
 TRIGGERS: tuple[str, ...] = get_args(Trigger)
 """What can call for a run."""
-RUNNING, DIED = "running", "died"
+RUNNING = "running"
+DIED = "Its process ended before it was over; names stand at whole models. Ask again, with a new key if any."
+"""Message of a run that died, which its row says in one word."""
+_DIED = "died"
+_OF_FULL_DISKS = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "disk is full")  # the last: SQLite's
+_FULL = "The disk is full. Make room where the models and the database are, then ask again."
+_OF_DATABASE = "See that the database can be reached, is whole and has room, then ask again."
+_OF_FILES = "See that the folders of models and database can be written to, then ask again."
+_OF_MEMORY = "The memory did not suffice. Give it more, or fewer days to learn from (`train_days`)."
+UNFORESEEN = (
+    "The work failed in a way that was not foreseen. Ask again; if it fails again, report what the log says."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +60,7 @@ class RetrainReply:
             `logloss` and `normalised_entropy` {`before`, `after`, `delta`}; None: nothing was judged.
         champion: version after the run. challenger: version that was trained or judged; None: there is none.
         trigger: one of `TRIGGERS`. run_id: of the row. started: when.
-        wall_s: seconds it took. message: for people.
+        wall_s: seconds it took. message: for people; of an error, as of `message_of`.
     """
 
     status: str
@@ -89,7 +103,7 @@ class Runs:
         with self.database.writing() as connection:
             dead = list(connection.execute(sa.select(t.c.run_id).where(t.c.status == RUNNING)).scalars())
             if dead:
-                ended = {"status": "error", "ended_us": now_us, "message": DIED}
+                ended = {"status": "error", "ended_us": now_us, "message": _DIED}
                 connection.execute(t.update().where(t.c.status == RUNNING).values(ended))
                 of_dead = purchase_signals.c.run_id.in_(dead)
                 connection.execute(purchase_signals.update().where(of_dead).values(run_id=None))
@@ -201,6 +215,29 @@ def last_start(connection: sa.Connection, now_us: int, *triggers: str) -> int | 
     return connection.execute(query).scalar()
 
 
+def message_of(error: Exception) -> str:
+    """What was wrong and what to do about it, for people: no names of classes, which are for the log.
+
+    >>> message_of(PermissionError(13, "Permission denied", "models"))[:53]
+    'A file could not be used: permission denied (models).'
+    """
+    said = str(error)
+    if any(words in said for words in _OF_FULL_DISKS):
+        return _FULL
+    if isinstance(error, GaelpError):
+        is_of_database = error.__cause__ is not None and not isinstance(error, BadInput)
+        return f"{said} {_OF_DATABASE}" if is_of_database else said
+    if isinstance(error, sa.exc.SQLAlchemyError):  # of the lock of runs
+        why = " ".join(str(error.orig).split()) if isinstance(error, sa.exc.DBAPIError) else "it is busy"
+        return f"The database failed: {why}. {_OF_DATABASE}"
+    if isinstance(error, MemoryError):
+        return _OF_MEMORY
+    if isinstance(error, OSError) and error.strerror:
+        where = f" ({error.filename})" if error.filename else ""
+        return f"A file could not be used: {error.strerror.lower()}{where}. {_OF_FILES}"
+    return UNFORESEEN
+
+
 def _reply(row: Any) -> RetrainReply:
     ended = row["started_us"] if row["ended_us"] is None else row["ended_us"]
     return RetrainReply(
@@ -214,5 +251,5 @@ def _reply(row: Any) -> RetrainReply:
         run_id=row["run_id"],
         started=moment_of(row["started_us"]),
         wall_s=(ended - row["started_us"]) / 1e6,
-        message=row["message"],
+        message=DIED if row["message"] == _DIED else row["message"],
     )

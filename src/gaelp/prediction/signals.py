@@ -12,7 +12,7 @@ from gaelp.journeys.database import Database
 from gaelp.prediction.accuracy import Moment
 from gaelp.prediction.schema import purchase_signals
 
-NEW, KNOWN = "new", "known"
+NEW, KNOWN, DIFFERS = "new", "known", "differs"
 CLOCK_SKEW_S = 60
 """How far the clock of whoever tells of a purchase may be ahead of ours."""
 
@@ -43,13 +43,15 @@ class SignalReply:
 
     Attributes:
         queued: whether it waits for the next run because of this call.
-        reason: `new`, or `known` where it was told before.
+        reason: `new`; `known` where it was told before; `differs` where it was told otherwise before.
         waiting: signals in the queue, this one included.
+        differs: what was told otherwise before, fields of `PurchaseSignal`; the first telling stands.
     """
 
     queued: bool
     reason: str
     waiting: int
+    differs: tuple[str, ...] = ()
 
 
 def keep_signal(database: Database, signal: PurchaseSignal, now: Moment) -> SignalReply:
@@ -63,6 +65,7 @@ def keep_signal(database: Database, signal: PurchaseSignal, now: Moment) -> Sign
             ahead of `now`, or was before its click.
     """
     row = _row(signal, micros_since_1970("now", now))
+    t = purchase_signals.c
     cells = ", ".join(f":{name}" for name in row)
     statement = sa.text(
         f"INSERT INTO purchase_signals ({', '.join(row)}) VALUES ({cells}) ON CONFLICT DO NOTHING"
@@ -70,7 +73,22 @@ def keep_signal(database: Database, signal: PurchaseSignal, now: Moment) -> Sign
     with database.writing() as connection:
         is_new = connection.execute(statement, row).rowcount == 1
         waiting = count_waiting(connection)
-    return SignalReply(queued=is_new, reason=NEW if is_new else KNOWN, waiting=waiting)
+        kept = connection.execute(
+            sa.select(*(t[name] for name in _TOLD)).where(t.event_id == row["event_id"])
+        )
+        differs = tuple(_TOLD[name] for name, cell in kept.mappings().one().items() if cell != row[name])
+    reason = NEW if is_new else DIFFERS if differs else KNOWN
+    return SignalReply(queued=is_new, reason=reason, waiting=waiting, differs=differs)
+
+
+_TOLD = {
+    "at_us": "at",
+    "clicked_us": "clicked_at",
+    "prediction_id": "prediction_id",
+    "value_micros": "value_micros",
+    "currency": "currency",
+}
+"""Columns that a telling fills, and its fields."""
 
 
 def is_known(database: Database, signal: PurchaseSignal, now: Moment) -> bool:

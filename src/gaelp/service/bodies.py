@@ -159,7 +159,7 @@ class CheckReply(BaseModel):
     run_id: str
     started: dt.datetime
     wall_s: float
-    message: str = Field(description="In one sentence.")
+    message: str = Field(description="For people; of an error, what was wrong and what to do.")
 
 
 class Stats(BaseModel):
@@ -229,10 +229,19 @@ class OutcomesReply(BaseModel):
 class EventReply(BaseModel):
     """The event is recorded; told again, it changes nothing."""
 
-    model_config = _with_example({"queued": True, "reason": "new", "waiting": 12})
+    model_config = _with_example(
+        {"queued": True, "reason": "new", "waiting": 12, "differs": []},
+        {"queued": False, "reason": "differs", "waiting": 12, "differs": ["value_micros"]},
+    )
     queued: bool = Field(description="Whether it waits for a look at the model because of this call.")
-    reason: Literal["new", "known"]
+    reason: Literal["new", "known", "differs"] = Field(
+        description="`known`: told before; `differs`: told before, otherwise, and what was told first stands."
+    )
     waiting: int = Field(ge=0, description="Events in the queue.")
+    differs: list[str] = Field(
+        description="Fields that are kept otherwise; `journey` of a new event: the journey database has it"
+        " otherwise, of an import or of a telling that was cut short. What is kept stands."
+    )
 
 
 class Health(BaseModel):

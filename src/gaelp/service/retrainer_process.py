@@ -17,18 +17,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import IO, Any
 
+import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from gaelp.core.errors import BadInput, GaelpError
 from gaelp.core.plain import plain
 from gaelp.data.patterns.store import PatternStore
 from gaelp.journeys.batch import Event
+from gaelp.journeys.schema import conversions
 from gaelp.journeys.store import JourneyStore
 from gaelp.prediction.accuracy import AccuracyTracker, Outcome, Served, tell_outcomes
 from gaelp.prediction.registry import Registry
 from gaelp.prediction.retrain_config import RetrainConfig
 from gaelp.prediction.retraining import Retrainer
-from gaelp.prediction.signals import PurchaseSignal, is_known
+from gaelp.prediction.signals import DIFFERS, PurchaseSignal, is_known
 from gaelp.service.complaints import shown
 
 NICENESS = 19
@@ -77,23 +79,37 @@ class Jobs:
     def signal(self, *, now: str, person: str | None = None, **given: Any) -> dict[str, Any]:
         """As `Retrainer.process_purchase_signal`; of a person who is named, journey and patterns, too.
 
-        Told again, it changes nothing, whatever is said then. The queue comes last: where the process dies
-        before, the purchase is not known yet, and told again it finds what is missing.
+        Told again, it changes nothing, whatever is said then; `differs` tells what was. The queue comes last:
+        where the process dies before, the purchase is not known yet, and told again it finds what is missing.
         """
         moments = {name: _moment(given[name]) for name in ("at", "clicked_at") if given[name] is not None}
         signal, moment = PurchaseSignal(**{**given, **moments}), _moment(now)
-        if person is not None and not is_known(self._journeys.database, signal, moment):
+        sale_id = f"ga4:sale:{signal.event_id}"  # as the import of GA4 names the transaction
+        otherwise = []
+        if person is not None and is_known(self._journeys.database, signal, moment):
+            otherwise = [] if self._is_of(person, sale_id) else ["person"]
+        elif person is not None:
             sale = Event(
                 person=person,
-                event_id=f"ga4:sale:{signal.event_id}",  # as the import of GA4 names the transaction
+                event_id=sale_id,
                 at=_moment(given["at"]),
                 kind="conversion",
                 value_micros=signal.value_micros,
                 currency=signal.currency,
             )
-            self._journeys.append([sale], moment)
+            otherwise = ["journey"] if self._journeys.append([sale], moment).conflicts else []
             self._patterns.update(moment, [person])
-        return asdict(self._retrainer.process_purchase_signal(signal, now=moment))
+        reply = self._retrainer.process_purchase_signal(signal, now=moment)
+        reason = DIFFERS if otherwise and not reply.queued else reply.reason
+        return {**asdict(reply), "reason": reason, "differs": [*reply.differs, *otherwise]}
+
+    def _is_of(self, person: str, sale_id: str) -> bool:
+        """Whether the journeys hold a sale as that of a person."""
+        query = sa.select(conversions.c.alias_id).where(conversions.c.event_id == sale_id)
+        with self._journeys.database.reading() as connection:
+            alias_id = connection.execute(query).scalar()
+        found = self._journeys.person(person)
+        return found is not None and alias_id in found.alias_ids
 
     def record(self, *, served: list[dict[str, Any]]) -> dict[str, Any]:
         """As `AccuracyTracker.record`."""

@@ -1,5 +1,6 @@
 """The paths of the service."""
 
+import logging
 import uuid
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -36,6 +37,7 @@ from gaelp.service.webhook import verify
 router = APIRouter()
 _JSON = "application/json"
 _LOCKED = 409
+log = logging.getLogger("gaelp.service")
 
 
 @router.post(
@@ -229,6 +231,10 @@ async def purchase(
     given = {"now": service.now(), "event_id": webhook_id, **event.model_dump()}
     told = await service.ask("signal", most=service.settings.max_events_waiting, **given)
     service.metrics.events.labels(told["reason"]).inc()
+    if told["differs"]:
+        log.warning(
+            "purchase %s is kept otherwise (%s), which stands", webhook_id, ", ".join(told["differs"])
+        )
     return JSONResponse(told, 202)
 
 
