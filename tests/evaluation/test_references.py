@@ -180,6 +180,26 @@ def test_an_ad_that_is_clicked_more_often_is_worth_more_to_who_sees_truth(warm):
     np.testing.assert_allclose(after[others], before[others], rtol=1e-12)
 
 
+def test_references_show_creatives_by_the_tables_too(warm):
+    """A table over creatives is as good as the parameter; one of a single feed is for its lines only."""
+    market = warm[0]
+    fitted, tabled, partly = market.copy(), market.copy(), market.copy()
+    factor = np.array([0.2, 1.0, 3.0])
+    fitted.rules["creative_fit"] *= factor
+    for changed, feeds in ((tabled, slice(None)), (partly, slice(0, 1))):
+        changed.rules["responds"] = 1
+        changed.rules["feed_response"][:, feeds] = factor
+    usual, by_fit, by_table, by_feed = (
+        best_dress(each).creative_weight for each in (market, fitted, tabled, partly)
+    )
+    feeds = slice(SOCIAL_LINE, EMAIL_LINE)
+    np.testing.assert_allclose(by_table[:, feeds], by_fit[:, feeds], rtol=1e-5)
+    social = slice(SOCIAL_LINE, VIDEO_LINE)
+    np.testing.assert_allclose(by_feed[:, social], by_fit[:, social], rtol=1e-5)
+    np.testing.assert_allclose(by_feed[:, VIDEO_LINE:EMAIL_LINE], usual[:, VIDEO_LINE:EMAIL_LINE], rtol=1e-5)
+    assert by_feed[0, SOCIAL_LINE, 2] > usual[0, SOCIAL_LINE, 2]
+
+
 def with_tables(market):
     """The same worlds, with random response tables from now on."""
     market, rng = market.copy(), np.random.default_rng(8)

@@ -11,19 +11,21 @@ from gaelp.core.errors import BadInput, UnknownName
 from gaelp.data.tables import read_coded
 from gaelp.market.file import MarketFile, Response, compile_rules, load
 from gaelp.market.market import World
-from gaelp.market.parameters import AXES, FEEDS, QUERIES, STAGES
+from gaelp.market.parameters import AXES, QUERIES, STAGES
 from gaelp.market.state import CLICKS, IMPRESSIONS
 from gaelp.prediction.calibration import fit_calibration
 from gaelp.prediction.delay import DelayBuckets
 from gaelp.prediction.examples import Columns, Examples
 from gaelp.prediction.model import ResponseModel
+from gaelp.worlds import distilling, taught
 from gaelp.worlds.click_log import CLICKED, FEATURES, ClickLog, click_table, truth_rows
-from gaelp.worlds.distilling import CHANNELS, distil, read_ads
+from gaelp.worlds.distilling import distil, expected_clicks, read_ads
 from gaelp.worlds.flight import fly, make_market, warm_up
 from gaelp.worlds.ga4_export import status_quo
 from gaelp.worlds.market_writing import write_market
 from gaelp.worlds.regions import write_columns
 from gaelp.worlds.splits import plain_worlds
+from gaelp.worlds.taught import CHANNELS, Ads
 
 FILE = Path(__file__).parents[2] / "markets" / "family_safety.toml"
 CATEGORIES = tuple(name for name in FEATURES if name not in ("views", "slot"))
@@ -73,7 +75,12 @@ class Oracle:
 
 
 def teacher(file: MarketFile, columns: Columns = ALL, **usual: str) -> ResponseModel:
-    return ResponseModel(columns, Oracle(file, {"views": "0", "slot": "1", **usual}), NO_MAP)
+    """One that remembers many clicks of every word."""
+    words = {"channel": CHANNELS, "device": AXES["class"], "audience": AXES["audience"], "stage": STAGES}
+    words |= {"creative": AXES["creative"], "query": QUERIES, "segment": file.segments}
+    seen = {name: dict.fromkeys(each, 1000) for name, each in words.items()}
+    scorer = Oracle(file, {"views": "0", "slot": "1", **usual})
+    return ResponseModel(columns, scorer, NO_MAP, manifest={"labels_by_word": seen})
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +197,7 @@ def _names(file: MarketFile, name: str) -> tuple[str, ...]:
     return {"click_stage": STAGES, "click_segment": file.segments, "click_class": AXES["class"]}[name]
 
 
-def _clicks_by_cell(ads: Any, kind: str, response: Response) -> np.ndarray:
+def _clicks_by_cell(ads: Ads, kind: str, response: Response) -> np.ndarray:
     rows = ads.searched if kind == "search" else ~ads.searched
     column = {"feed": "channel", "class": "device"}
     found = np.zeros(response.value.shape)
@@ -243,8 +250,9 @@ def test_what_a_model_does_not_read_stays_and_its_cells_are_met(
     assert found.figures["fit"]["market"]["misplaced"] < 0.02
 
 
+@pytest.mark.parametrize("kind", ["xgboost", "logistic"])
 def test_a_model_of_one_channel_leaves_the_others_alone(
-    base: MarketFile, table: Path, tmp_path: Path
+    base: MarketFile, table: Path, tmp_path: Path, kind: str
 ) -> None:
     from gaelp.prediction.examples import examples_of, read_table
     from gaelp.prediction.training import Recipe, train
@@ -256,17 +264,95 @@ def test_a_model_of_one_channel_leaves_the_others_alone(
     lines = zip(*(np.array(rows[name].words)[rows[name].codes[social]] for name in names), strict=True)
     path.write_text("\n".join([",".join(names), *(",".join(line) for line in lines)]) + "\n")
     columns, cells = read_table(path, label=CLICKED, categorical=names[1:])
-    model = train(replace(examples_of(columns, cells), columns=columns), Recipe())
+    model = train(replace(examples_of(columns, cells), columns=columns), Recipe(kind=kind))
     ads = read_ads(table, model, base)
-    assert set(ads.left_out) == {"channel: display", "channel: video", "channel: search"}
-    assert ads.n.sum() == social.sum()
+    assert set(ads.told["left_out"]) == {"channel: display", "channel: video", "channel: search"}
+    assert ads.n[ads.known].sum() == social.sum()
     found = distil(ads, base)
-    assert list(found.figures["channels"]) == ["social"]
     feed = found.file.parameters["feed_click_odds"].value
     assert feed[0] != base.parameters["feed_click_odds"].value[0]
     assert (feed[1:] == base.parameters["feed_click_odds"].value[1:]).all()
     assert list(found.file.response) == ["feed"]
-    assert (found.file.response["feed"].value[FEEDS.index("video")] == 1).all()
+    for channel, row in found.figures["channels"].items():
+        assert row["market"] == pytest.approx(row["model"], rel=1e-3)
+        assert (row["market"] == pytest.approx(row["base"], rel=0.005)) == (channel != "social"), channel
+
+
+def test_a_model_that_says_what_the_base_says_changes_nothing(base: MarketFile, table: Path) -> None:
+    """Also one that knows only what an account sees: rivals, who follow the parameters, keep their clicks."""
+    for columns in (ALL, Columns(label=CLICKED, categorical=("channel", "device", "creative"))):
+        ads = read_ads(table, teacher(base, ALL), base)
+        known = [ads.at[name] for name in FEATURES if name in {*columns.numeric, *columns.categorical}]
+        _, cell = np.unique(np.stack(known), axis=1, return_inverse=True)
+        mean = np.bincount(cell.ravel(), ads.taught) / np.bincount(cell.ravel(), ads.n)
+        reads = frozenset({*columns.numeric, *columns.categorical})
+        found = distil(replace(ads, taught=ads.n * mean[cell.ravel()], reads=reads), base)
+        for name in found.names:
+            now, before = found.file.parameters[name].value, base.parameters[name].value
+            np.testing.assert_allclose(now, before, rtol=0.002, err_msg=name)
+        for response in found.file.response.values():
+            np.testing.assert_allclose(response.value, 1.0, rtol=0.005)
+
+
+@pytest.mark.parametrize(("kind", "chance"), [("feed", 0.9), ("feed", 0.97), ("feed", 1e-7), ("search", 0.6)])
+def test_chances_far_from_the_bases_are_met(base: MarketFile, table: Path, kind: str, chance: float) -> None:
+    wide = {"low": 0.0, "high": 1e9}
+    names = ("feed_click_odds", "search_click")
+    file = replace(base, parameters=base.parameters | {n: replace(base.parameters[n], **wide) for n in names})
+    ads = read_ads(table, teacher(file), file)
+    rows = ads.of(kind)
+    found = distil(replace(ads, taught=np.where(rows, chance * ads.n, ads.taught)), file)
+    clicks = expected_clicks(found.file, ads)
+    assert clicks[rows].sum() / ads.n[rows].sum() == pytest.approx(chance, rel=0.01)
+    assert "the fit did not come to rest" not in str(found.figures["notes"])
+
+
+def test_a_parameter_at_the_end_of_its_range_is_made_up_for_by_the_others(
+    base: MarketFile, table: Path
+) -> None:
+    """Slots are no axis of the tables: a position past 1 is 1, and searches have as many clicks as before."""
+    ads = read_ads(table, teacher(base), base)
+    more = np.where(ads.searched & (ads.at["slot"] > 0), 2.0, 1.0)
+    found = distil(replace(ads, taught=ads.taught * more, reads=ads.reads - {"segment", "query"}), base)
+    assert "position" in found.figures["at_limit"] and found.file.parameters["position"].value.max() == 1.0
+    middle = expected_clicks(replace(found.file, response={}), ads)
+    searched = ads.searched
+    assert middle[searched].sum() == pytest.approx((ads.taught * more)[searched].sum(), rel=0.001)
+    assert any("end of their range: position" in note for note in found.figures["notes"])
+
+
+def test_what_a_market_never_clicks_stays_so(base: MarketFile, table: Path) -> None:
+    was = {name: stated.value.copy() for name, stated in base.parameters.items()}
+    was["feed_click_odds"][1], was["search_click"][2] = 0.0, 0.0
+    never = base.with_values({name: was[name] for name in ("feed_click_odds", "search_click")})
+    found = distil(read_ads(table, teacher(base), never), never)
+    for name, i in (("feed_click_odds", 1), ("search_click", 2)):
+        now = found.file.parameters[name].value
+        assert now[i] == 0.0
+        np.testing.assert_allclose(np.delete(now, i), np.delete(was[name], i), rtol=0.01)
+    assert np.isfinite(found.file.response["feed"].value).all()
+
+
+def test_the_fit_is_the_maximum_of_its_likelihood(base: MarketFile, other: MarketFile, table: Path) -> None:
+    from scipy.optimize import minimize
+
+    ads = read_ads(table, teacher(other), base)
+    columns = distilling._free(ads, base)
+    design = np.stack([column.where for column in columns], axis=1)
+    offset = taught.log_odds_of(base, ads)
+    penalty = np.array([column.penalty for column in columns])
+
+    def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        eta = offset + design @ theta
+        chance = np.where(ads.searched, np.exp(eta), 1 / (1 + np.exp(-eta)))
+        each = np.where(ads.searched, ads.n * chance, ads.n * np.log1p(np.exp(eta))) - ads.taught * eta
+        gradient = design.T @ (ads.n * chance - ads.taught) + penalty * theta
+        return each.sum() + 0.5 * (penalty * theta**2).sum(), gradient
+
+    theta, ended = distilling._fit(ads, offset, columns)
+    best = minimize(loss, theta, jac=True, method="BFGS")
+    assert ended and loss(theta)[0] <= best.fun + 1e-6
+    assert np.abs(loss(theta)[1]).max() < 1e-3
 
 
 def test_a_parameter_stops_at_its_range_and_the_table_has_the_rest(base: MarketFile, table: Path) -> None:
@@ -291,6 +377,31 @@ def test_the_written_file_is_the_distilled_market(
     assert again.spread == base.spread and again.ltv_usd == base.ltv_usd
 
 
+def test_no_market_that_the_new_one_needs_is_overwritten(base: MarketFile, tmp_path: Path) -> None:
+    folder = tmp_path / 'we"ird'
+    folder.mkdir()
+    first, second, link = folder / "first.toml", folder / "second.toml", folder / "link.toml"
+    write = {"told": "Made by: a test", "names": ["click_class"], "strength": "C", "source": "s"}
+    write_market(first, base, base, **write)
+    write_market(second, load(first), load(first), **write)
+    link.symlink_to(second)
+    before = first.read_bytes(), second.read_bytes()
+    for path in (first, second, link):
+        with pytest.raises(BadInput, match=r"must not be second\.toml or a file that it extends"):
+            write_market(path, load(second), load(second), **write)
+    with pytest.raises(BadInput, match=r"\.toml"):
+        write_market(folder / "third.json", base, base, **write)
+    assert (first.read_bytes(), second.read_bytes()) == before
+    elsewhere = tmp_path / "elsewhere" / "far.toml"
+    outward = folder / "outward.toml"
+    elsewhere.parent.mkdir()
+    elsewhere.touch()
+    outward.symlink_to(elsewhere)
+    write_market(outward, load(first), load(first), **write)
+    assert load(outward).name == base.name and elsewhere.read_bytes() == b""
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+
+
 # refusals
 
 
@@ -301,6 +412,9 @@ def test_models_that_a_market_cannot_use_are_refused(base: MarketFile, table: Pa
     blind = Columns(label=CLICKED, categorical=("device",))
     with pytest.raises(BadInput, match="must read `channel`"):
         read_ads(table, replace(teacher(base), columns=blind), base)
+    forgetful = replace(teacher(base), manifest={})
+    with pytest.raises(BadInput, match="must remember how many clicks"):
+        read_ads(table, forgetful, base)
     has = replace(base, response={"search": Response(over=("query",), value=np.ones(4))})
     with pytest.raises(BadInput, match="without \\[response\\]"):
         distil(read_ads(table, teacher(base), base), has)
@@ -315,6 +429,8 @@ def test_models_that_a_market_cannot_use_are_refused(base: MarketFile, table: Pa
         ("stage", "", BadInput, "stage in row 1"),
         ("views", "-1", BadInput, "views in row 1"),
         ("views", "many", BadInput, "views in row 1"),
+        ("slot", "9", BadInput, "slot in row 1"),
+        ("slot", "2.4", BadInput, "slot in row 1"),
     ],
 )
 def test_a_table_in_other_words_is_refused(

@@ -47,7 +47,6 @@ def calibrate_command(
     as_json: JsonOption = False,
 ) -> None:
     """Fit a market to what an account can export, and say how well it fits and what the data cannot tell."""
-    from gaelp.core.errors import BadInput
     from gaelp.data.calibration_reading import read_observed
     from gaelp.data.places import check_places
     from gaelp.evaluation.calibration_page import sentences, write
@@ -56,14 +55,12 @@ def calibrate_command(
     from gaelp.worlds.calibration.fitting import FEW_WORLDS, calibrate, world_hours
     from gaelp.worlds.calibration.simulating import Setting, batches_of
     from gaelp.worlds.calibration.writing import write_market
+    from gaelp.worlds.market_writing import check_target
     from gaelp.worlds.registry import make_policy
     from gaelp.worlds.simulate import compile_market
 
-    if not target.endswith(".toml"):
-        raise BadInput("out", target, "must end in .toml", "Name the market file to make.")
     market = load(find_market(base))
-    if Path(target).resolve() == market.path.resolve():
-        raise BadInput("out", target, "must not be the base file", "Name another file.")
+    check_target(target, market)
     check_places({"out": target, "report": report}, {"keep": kept})
     if worlds < FEW_WORLDS:
         say(f"from {worlds} worlds intervals come out too narrow: use at least {FEW_WORLDS}")

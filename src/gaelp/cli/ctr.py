@@ -119,18 +119,14 @@ def distil_command(
     as_json: JsonOption = False,
 ) -> None:
     """Make a market whose people click as a response model says, by the tables that its kernels read."""
-    from gaelp.core.errors import BadInput
     from gaelp.data.places import check_places
     from gaelp.market.file import load as load_market
     from gaelp.prediction.model import load as load_model
     from gaelp.worlds.distilling import distil, read_ads
-    from gaelp.worlds.market_writing import write_market
+    from gaelp.worlds.market_writing import check_target, write_market
 
-    if not target.endswith(".toml"):
-        raise BadInput("out", target, "must end in .toml", "Name the market file to make.")
     base = load_market(find_market(market))
-    if Path(target).resolve() == base.path.resolve():
-        raise BadInput("out", target, "must not be the file it extends", "Name another file.")
+    check_target(target, base)
     check_places({"out": target}, {})
     found = distil(read_ads(file, load_model(model), base), base)
     command = typed(
@@ -197,7 +193,7 @@ def _print_distilled(result: Mapping[str, Any]) -> None:
 
     console = out()
     steps = {"clicked": "clicked", "model": "model", "base": "base", "parameters": "parameters only",
-             "market": "with tables"}  # fmt: skip
+             "market": "tables too"}  # fmt: skip
     table = Table(title="Clicks per ad", box=box.SIMPLE_HEAD)
     for heading in ("channel", "ads", *steps.values()):
         table.add_column(heading, justify="left" if heading == "channel" else "right", no_wrap=True)
@@ -213,11 +209,8 @@ def _print_distilled(result: Mapping[str, Any]) -> None:
             highlight=False,
             soft_wrap=True,
         )
-    for name, n in result["left_out"].items():
-        text = f"{n:,} ads of {name} left out: the model saw too few clicks of such"
-        console.print(text, highlight=False, markup=False)
-    if result["at_limit"]:
-        console.print(f"at the end of their range: {', '.join(result['at_limit'])}", highlight=False)
+    for note in result["notes"]:
+        console.print(note, highlight=False, soft_wrap=True, markup=False)
     console.print(f"wrote {result['out']}", highlight=False, soft_wrap=True)
 
 

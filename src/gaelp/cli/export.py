@@ -223,6 +223,8 @@ def clicks_command(
         print_json(told)
         return
     console = out()
+    if not told["ads"]:
+        say("nobody saw an ad: give more people, days or budget")
     for name, row in told["channels"].items():
         rate = show(row["clicks"] / row["ads"], "%")
         console.print(f"{name}: {row['ads']:,} ads seen, {rate} clicked", highlight=False, soft_wrap=True)

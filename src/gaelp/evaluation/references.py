@@ -19,7 +19,7 @@ from gaelp.control.controls import ProposedControls, propose
 from gaelp.control.pacing import DualPacer, PacingSettings
 from gaelp.core.errors import BadInput
 from gaelp.core.units import MICROS_PER_USD
-from gaelp.core.words import EMAIL_LINE, LINES, N_LINES, SOCIAL_LINE, Audience
+from gaelp.core.words import EMAIL_LINE, LINES, N_LINES, SOCIAL_LINE, Audience, Channel, Stage
 from gaelp.evaluation.draws import keep_within
 from gaelp.evaluation.judge import WORLDS_A_GROUP
 from gaelp.evaluation.lift import noise_draws, price
@@ -312,6 +312,12 @@ def _plain_bids(market: Market, tuned: Tuned) -> Floats:
     return reference_prices(market) * lean
 
 
+_FEED_OF = {
+    Channel.SOCIAL: 0, Channel.VIDEO: 1, Channel.DISPLAY: 2, Channel.RETARGETING: 2,
+}  # fmt: skip
+"""Places of channels on the axis `feed`."""
+
+
 class Dress(NamedTuple):
     """What ads show: landing page, (n_worlds, n_lines), and creatives, (n_worlds, n_lines, n_creatives)."""
 
@@ -321,6 +327,8 @@ class Dress(NamedTuple):
 
 def best_dress(market: Market) -> Dress:
     """The landing page with the most goodwill per visit, and creatives by their fit to the segments.
+
+    Where the market has response tables, a line's fit is that of its cells, all open stages alike.
 
     Weights are fit ** (-1 / fatigue exponent): once people have seen each creative often, that makes one more
     view of any of them equally likely to be clicked.
@@ -336,10 +344,16 @@ def best_dress(market: Market) -> Dress:
         np.arange(share.shape[1]) < market.rules["n_segments"][:, None], np.maximum(share, 0.0), 0.0
     )
     fit = np.einsum("ws,wsc->wc", share, market.rules["creative_fit"])
-    weight = fit ** (-1.0 / np.minimum(market.rules["fatigue_exponent"], -0.1))[:, None]
-    weight /= weight.sum(axis=1, keepdims=True)
-    shape = (market.n_worlds, N_LINES, weight.shape[1])
-    return Dress(landing, np.broadcast_to(weight[:, None], shape).copy())
+    fit = np.repeat(fit[:, None], N_LINES, axis=1)
+    if market.rules["responds"].any():
+        for i, line in enumerate(LINES):
+            if line.channel in _FEED_OF and line.device is not None:
+                cells = market.rules["feed_response"][:, _FEED_OF[line.channel], :, : Stage.CONVERTED]
+                own = cells[..., line.device, line.audience or Audience.NEW, :].mean(axis=2)
+                fit[:, i] = np.einsum("ws,wsc,wsc->wc", share, market.rules["creative_fit"], own)
+    weight = fit ** (-1.0 / np.minimum(market.rules["fatigue_exponent"], -0.1))[:, None, None]
+    weight /= weight.sum(axis=2, keepdims=True)
+    return Dress(landing, weight)
 
 
 class _DressedPacing(PacingPolicy):

@@ -198,6 +198,14 @@ def load(path: str | Path) -> MarketFile:
     return _checked(path, raw, digest)
 
 
+def lineage(path: str | Path) -> list[Path]:
+    """A readable market file and those that it extends, nearest first, without links."""
+    found = [Path(path).resolve()]
+    while (parent := tomllib.loads(found[-1].read_text()).get("extends")) is not None:
+        found.append((found[-1].parent / str(parent)).resolve())
+    return found
+
+
 def _read(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any], str]:
     if path in seen:
         raise MarketFileError("extends", str(path), "must not lead back to itself", "Remove one `extends`.")

@@ -22,6 +22,7 @@ from gaelp.prediction.model import ResponseModel, Scorer, load
 
 KINDS_TRAINED = ("xgboost", "logistic")
 _FEWEST_SLICE = 100
+_FEW_WORDS = 64  # of a column; the words of longer ones are in the encoding alone
 _TELLING, _TOO_GOOD = 0.5, 0.85  # share of the gain, and area, above which one column is suspect
 _LIBRARIES = ("numpy", "scikit-learn", "scipy", "xgboost-cpu")
 
@@ -105,6 +106,7 @@ def train(examples: Examples, recipe: Recipe, *, data: Mapping[str, Any] | None 
         "rows": {"fit": len(fit), "validation": len(validation), "holdout": int(held.sum())},
         "metrics": _judge(model, examples.take(held), as_of) if held.any() else None,
         "validation_metrics": found,
+        "labels_by_word": _labels_by_word(fit),
         "libraries": library_versions(),
         **_about(scorer, found["auc"]),
     }
@@ -223,6 +225,16 @@ def _judge(model: ResponseModel, held: Examples, as_of: float | None) -> dict[st
         return None  # the file ends before the horizon of rows held out: nothing is final
     require_both(label, "rows held out")
     return response_metrics(label, model.predict(held))
+
+
+def _labels_by_word(examples: Examples) -> dict[str, dict[str, int]]:
+    """Labels of 1 by word of each column that has few words: what was learnt of which word."""
+    found = {}
+    for column in examples.categorical:
+        yes = np.bincount(column.codes[examples.label], minlength=len(column.words)).tolist()
+        if len(yes) <= _FEW_WORDS:
+            found[column.name] = dict(zip(column.words, yes, strict=True))
+    return found
 
 
 def _about(scorer: Scorer, auc: float) -> dict[str, Any]:

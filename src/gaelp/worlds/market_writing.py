@@ -1,5 +1,6 @@
 """A market file that says only how it differs from another, which it extends."""
 
+import json
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -7,13 +8,27 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gaelp.core.files import write_text_atomic
-from gaelp.market.file import MarketFile
+from gaelp.core.errors import BadInput
+from gaelp.core.files import replacing
+from gaelp.market.file import MarketFile, lineage, load
 from gaelp.market.parameters import BY_NAME, axis_names
 
 Floats = NDArray[np.float64]
 
 _WIDEST = 3  # axes of a table within one line
+
+
+def check_target(target: str | Path, base: MarketFile) -> None:
+    """Refuse a place for a market file that is no `.toml`, or is one that the base needs.
+
+    Raises:
+        BadInput: as said; nothing was touched.
+    """
+    if Path(target).suffix != ".toml":
+        raise BadInput("out", str(target), "must end in .toml", "Name the market file to make.")
+    if Path(target).resolve() in lineage(base.path):
+        allowed = f"must not be {base.path.name} or a file that it extends"
+        raise BadInput("out", str(target), allowed, "Name another file.")
 
 
 def write_market(
@@ -35,10 +50,15 @@ def write_market(
         told: where it came from, for the head of the file.
         names: parameters to write. strength, source: of their values.
         facts: entries of `[market]`, as TOML. spread: of its worlds; None: the base's.
+
+    Raises:
+        BadInput: as `check_target`.
+        MarketFileError: what was written cannot be read; whatever stood at `path` still does.
     """
-    parent = os.path.relpath(base.path.resolve(), path.resolve().parent)
+    check_target(path, base)
+    parent = os.path.relpath(base.path.resolve(), path.parent.resolve())
     lines = [f"# {line}" for line in told.splitlines()]
-    lines += [f'extends = "{Path(parent).as_posix()}"']
+    lines += [f"extends = {json.dumps(Path(parent).as_posix(), ensure_ascii=False)}"]
     if facts:
         lines += ["", "[market]", *(f"{name} = {fact}" for name, fact in facts.items())]
     for name in names:
@@ -53,7 +73,9 @@ def write_market(
         lines += _tables(f"response.{kind}.value", response.value, axes)
     if spread is not None:
         lines += ["", "[spread]", *(f"{name} = {sigma:.4g}" for name, sigma in spread.items())]
-    write_text_atomic(path, "\n".join(lines) + "\n")
+    with replacing(path) as neighbour:
+        neighbour.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        load(neighbour)
 
 
 def _tables(name: str, value: Floats, axes: list[tuple[str, ...]]) -> list[str]:
