@@ -34,12 +34,13 @@ from gaelp.prediction.examples import examples_of, read_again, read_table
 from gaelp.prediction.model import ResponseModel
 from gaelp.prediction.training import Recipe, train
 from gaelp.worlds.click_log import CLICKED, click_table
-from gaelp.worlds.distilling import distil, expected_clicks, read_ads
+from gaelp.worlds.distilling import distil
 from gaelp.worlds.flight import fly, make_market
 from gaelp.worlds.ga4_export import status_quo
 from gaelp.worlds.regions import write_columns
 from gaelp.worlds.registry import make_policy
 from gaelp.worlds.splits import plain_worlds
+from gaelp.worlds.taught import expected_clicks, read_ads
 
 MARKET = Path(__file__).parents[1] / "markets" / "family_safety.toml"
 LEFT = 1 / 3

@@ -9,7 +9,7 @@ import pytest
 
 from gaelp.core.errors import BadInput, UnknownName
 from gaelp.data.tables import read_coded
-from gaelp.market.file import MarketFile, Response, compile_rules, load
+from gaelp.market.file import RESPONSE_RANGE, MarketFile, Response, compile_rules, load
 from gaelp.market.market import World
 from gaelp.market.parameters import AXES, QUERIES, STAGES
 from gaelp.market.state import CLICKS, IMPRESSIONS
@@ -19,13 +19,13 @@ from gaelp.prediction.examples import Columns, Examples
 from gaelp.prediction.model import ResponseModel
 from gaelp.worlds import distilling, taught
 from gaelp.worlds.click_log import CLICKED, FEATURES, ClickLog, click_table, truth_rows
-from gaelp.worlds.distilling import distil, expected_clicks, read_ads
+from gaelp.worlds.distilling import distil
 from gaelp.worlds.flight import fly, make_market, warm_up
 from gaelp.worlds.ga4_export import status_quo
 from gaelp.worlds.market_writing import write_market
 from gaelp.worlds.regions import write_columns
 from gaelp.worlds.splits import plain_worlds
-from gaelp.worlds.taught import CHANNELS, Ads
+from gaelp.worlds.taught import CHANNELS, Ads, expected_clicks, read_ads
 
 FILE = Path(__file__).parents[2] / "markets" / "family_safety.toml"
 CATEGORIES = tuple(name for name in FEATURES if name not in ("views", "slot"))
@@ -266,7 +266,7 @@ def test_a_model_of_one_channel_leaves_the_others_alone(
     columns, cells = read_table(path, label=CLICKED, categorical=names[1:])
     model = train(replace(examples_of(columns, cells), columns=columns), Recipe(kind=kind))
     ads = read_ads(table, model, base)
-    assert set(ads.told["left_out"]) == {"channel: display", "channel: video", "channel: search"}
+    assert set(ads.about["left_out"]) == {"channel: display", "channel: video", "channel: search"}
     assert ads.n[ads.known].sum() == social.sum()
     found = distil(ads, base)
     feed = found.file.parameters["feed_click_odds"].value
@@ -319,6 +319,21 @@ def test_a_parameter_at_the_end_of_its_range_is_made_up_for_by_the_others(
     searched = ads.searched
     assert middle[searched].sum() == pytest.approx((ads.taught * more)[searched].sum(), rel=0.001)
     assert any("end of their range: position" in note for note in found.figures["notes"])
+
+
+def test_a_cell_of_a_table_that_stops_at_its_range_is_told(base: MarketFile, table: Path) -> None:
+    ads = read_ads(table, teacher(base), base)
+    rare = (ads.at["channel"] == 0) & (ads.at["creative"] == 1) & (ads.at["device"] == 1)
+    found = distil(
+        replace(
+            ads,
+            taught=ads.taught * np.where(rare, 1e-4, 1.0),
+            reads=frozenset({"channel", "creative", "device"}),
+        ),
+        base,
+    )
+    assert found.file.response["feed"].value.min() == RESPONSE_RANGE[0]
+    assert "response.feed: 1 cells stop at the end of their range" in found.figures["notes"]
 
 
 def test_what_a_market_never_clicks_stays_so(base: MarketFile, table: Path) -> None:
@@ -412,6 +427,10 @@ def test_models_that_a_market_cannot_use_are_refused(base: MarketFile, table: Pa
     blind = Columns(label=CLICKED, categorical=("device",))
     with pytest.raises(BadInput, match="must read `channel`"):
         read_ads(table, replace(teacher(base), columns=blind), base)
+    seen = teacher(base).manifest["labels_by_word"]
+    few = {**seen, "creative": dict.fromkeys(seen["creative"], 29), "query": dict.fromkeys(seen["query"], 3)}
+    with pytest.raises(BadInput, match=r"too few of .*generic \(3\)"):
+        read_ads(table, replace(teacher(base), manifest={"labels_by_word": few}), base)
     forgetful = replace(teacher(base), manifest={})
     with pytest.raises(BadInput, match="must remember how many clicks"):
         read_ads(table, forgetful, base)

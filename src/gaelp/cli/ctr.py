@@ -112,7 +112,7 @@ def evaluate_command(
 def distil_command(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder that `gaelp ctr train` made.")],
     file: Annotated[str, typer.Argument(metavar="FILE", help="Table that `gaelp export clicks` made.")],
-    target: Annotated[str, typer.Option("--out", metavar="FILE", help="Market file to make.")],
+    target: Annotated[str, typer.Option("--out", metavar="FILE", help="Market file to make or replace.")],
     market: Annotated[str, typer.Option("--market", metavar="MARKET", help="Market file to extend.")] = (
         DEFAULT_MARKET
     ),
@@ -122,8 +122,9 @@ def distil_command(
     from gaelp.data.places import check_places
     from gaelp.market.file import load as load_market
     from gaelp.prediction.model import load as load_model
-    from gaelp.worlds.distilling import distil, read_ads
+    from gaelp.worlds.distilling import distil
     from gaelp.worlds.market_writing import check_target, write_market
+    from gaelp.worlds.taught import read_ads
 
     base = load_market(find_market(market))
     check_target(target, base)
@@ -192,20 +193,20 @@ def _print_distilled(result: Mapping[str, Any]) -> None:
     from rich.table import Table
 
     console = out()
-    steps = {"clicked": "clicked", "model": "model", "base": "base", "parameters": "parameters only",
-             "market": "tables too"}  # fmt: skip
+    steps = {"clicked": "clicked", "model": "model", "base": "base", "parameters": "parameters",
+             "market": "with tables"}  # fmt: skip
     table = Table(title="Clicks per ad", box=box.SIMPLE_HEAD)
     for heading in ("channel", "ads", *steps.values()):
         table.add_column(heading, justify="left" if heading == "channel" else "right", no_wrap=True)
     for name, row in result["channels"].items():
-        table.add_row(name, f"{row['ads']:,.0f}", *(f"{row[step]:.3%}" for step in steps))
+        table.add_row(name, f"{row['ads']:,.0f}", *(f"{100 * row[step]:.3f} %" for step in steps))
     console.print(table)
-    for step, what in (("base", "the base"), ("parameters", "fitted parameters"), ("market", "the market")):
+    for step, what in (("base", "base"), ("parameters", "parameters"), ("market", "with tables")):
         fit = result["fit"][step]
         followed = show(fit["r2"], "%")
         console.print(
             f"{what}: follows {followed} of the model's variance between cells,"
-            f" {show(fit['misplaced'], '%')} of clicks in the wrong one",
+            f" {show(fit['misplaced'], '%')} of clicks in the wrong cell",
             highlight=False,
             soft_wrap=True,
         )

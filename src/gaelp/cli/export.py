@@ -161,7 +161,9 @@ def ga4_command(
 
 @export_app.command("clicks")
 def clicks_command(
-    target: Annotated[str, typer.Option("--out", metavar="FILE", help="Table to make: .csv or .parquet.")],
+    target: Annotated[
+        str, typer.Option("--out", metavar="FILE", help="Table to make or replace: .csv or .parquet.")
+    ],
     market: MarketOption = DEFAULT_MARKET,
     policy: Annotated[
         str | None,
@@ -184,6 +186,7 @@ def clicks_command(
     from gaelp.worlds.registry import make_policy
     from gaelp.worlds.simulate import check_sizes, compile_market
     from gaelp.worlds.splits import plain_worlds
+    from gaelp.worlds.taught import CHANNELS
 
     check_sizes(worlds=1, users=users, days=days, budget=daily_budget_usd)
     if Path(target).suffix not in (".csv", ".parquet"):
@@ -215,8 +218,9 @@ def clicks_command(
         "ads": int(clicked.size),
         "clicks": int(clicked.sum()),
         "channels": {
-            str(name): {"ads": int((channel == name).sum()), "clicks": int(clicked[channel == name].sum())}
-            for name in dict.fromkeys(channel.tolist())
+            name: {"ads": int((channel == name).sum()), "clicks": int(clicked[channel == name].sum())}
+            for name in CHANNELS
+            if (channel == name).any()
         },
     }
     if as_json:

@@ -140,7 +140,8 @@ def _figure(
     for move in (each for each in moves if first <= each["day"] <= last):
         at = {"x0": move["day"], "x1": move["day"]}
         shapes.append(charts.vertical(0) | at)
-        words = charts.label(move["version"] if move["action"] == "promote" else f"back to {move['version']}")
+        what = move["version"] if move["action"] == "promote" else f"back to {move['version']}"
+        words = charts.label(what + (" (dated ahead)" if move.get("dated_ahead") else ""))
         notes.append(charts.note(words, 0, 1, yref="paper", yanchor="bottom") | {"x": move["day"]})
     if target is not None:
         lines = [

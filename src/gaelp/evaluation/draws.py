@@ -28,6 +28,7 @@ from gaelp.market.hour import (
     search_chance,
     search_query,
 )
+from gaelp.market.parameters import MOST_OF_A_PAGE
 from gaelp.market.people import person_key
 from gaelp.market.state import Population, Rivals
 
@@ -109,7 +110,7 @@ def catch_click(r, p, rivals, w, key, query, named, device_class, n_seats, reser
                 score, who = typical[i], i
         cost = max(score / quality, reserve)
         ours = search_chance(r, p, slot, query, named, 0, device_class, n_seats)
-        if before <= v < min(before + ours, 0.95) and cost < best and cost <= multiplier * value:
+        if before <= v < min(before + ours, MOST_OF_A_PAGE) and cost < best and cost <= multiplier * value:
             best = cost
             low = cost * quality
             high = min(above, 2.0 * low + 1e-6)
@@ -217,7 +218,9 @@ def _cost(r, pop, rivals, w, o, hour, bid, n_seats, bids, quality, tie, winner, 
         if winner[s] < 0:
             break
         before = used
-        used = min(used + search_chance(r, p, s, query, named, winner[s], device_class, n_seats), 0.95)
+        used = min(
+            used + search_chance(r, p, s, query, named, winner[s], device_class, n_seats), MOST_OF_A_PAGE
+        )
         if v >= before and v < used:
             return np.int64(prices[s] * 1e6 + 0.5) if winner[s] == 0 else np.int64(-1)
     return np.int64(-1)

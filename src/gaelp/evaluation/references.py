@@ -27,6 +27,7 @@ from gaelp.evaluation.moments import moments_of
 from gaelp.evaluation.worth import Valuer
 from gaelp.market.file import MarketFile, load
 from gaelp.market.market import Market
+from gaelp.market.parameters import FEEDS
 from gaelp.market.state import SPEND
 from gaelp.observation.view import View
 from gaelp.platforms.simulated import SimulatedPlatform
@@ -312,10 +313,8 @@ def _plain_bids(market: Market, tuned: Tuned) -> Floats:
     return reference_prices(market) * lean
 
 
-_FEED_OF = {
-    Channel.SOCIAL: 0, Channel.VIDEO: 1, Channel.DISPLAY: 2, Channel.RETARGETING: 2,
-}  # fmt: skip
-"""Places of channels on the axis `feed`."""
+_FEED_OF = {Channel[name.upper()]: place for place, name in enumerate(FEEDS)}
+_FEED_OF[Channel.RETARGETING] = _FEED_OF[Channel.DISPLAY]
 
 
 class Dress(NamedTuple):

@@ -125,6 +125,12 @@ class Response:
     over: tuple[str, ...]
     value: Floats
 
+    def at(self, kind: str, *codes: NDArray[np.integer]) -> Floats:
+        """(n,) cells of the table, at an array of n codes for each axis of `RESPONSE_AXES[kind]`."""
+        table = self.over_all(kind)
+        found: Floats = table[tuple(np.minimum(c, n - 1) for c, n in zip(codes, table.shape, strict=True))]
+        return found
+
     def over_all(self, kind: str) -> Floats:
         """The table over every axis of `RESPONSE_AXES[kind]`; those not in `over` have length 1."""
         axes = RESPONSE_AXES[kind]

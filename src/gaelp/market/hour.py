@@ -28,7 +28,7 @@ from gaelp.core.words import (
     TouchKind,
 )
 from gaelp.market.auction import clear_one
-from gaelp.market.parameters import FATIGUE_STEP, N_FATIGUE
+from gaelp.market.parameters import FATIGUE_STEP, MOST_OF_A_PAGE, N_FATIGUE
 from gaelp.market.people import (
     AWARE,
     CONSIDERING,
@@ -400,14 +400,17 @@ def fatigue_of(r, views):
 
 @jit(borrows=True)
 def feed_odds(r, p, activity, device_class):
-    """Click odds of anybody's viewed first ad in a feed, to somebody who has not visited its brand."""
+    """Click odds of anybody's viewed first ad in a feed, to somebody who has not visited its brand.
+
+    `activity` is the place of the feed among `FEEDS`; `device_class` 0 is mobile, 1 desktop.
+    """
     odds = r.feed_click_odds[activity] * r.click_stage[p.stage] * r.click_segment[p.segment]
     return odds * r.click_class[device_class]
 
 
 @jit(borrows=True)
 def own_odds(r, p, odds, activity, device_class, who, creative, views):
-    """Click odds of a seat's ad in a feed where anybody's are `odds`."""
+    """Click odds of a seat's ad in a feed where anybody's are `odds`; `who` is its code of the audience."""
     if who > 0:
         odds *= r.engaged_click
     odds *= r.creative_fit[p.segment, creative] * fatigue_of(r, views)
@@ -418,7 +421,10 @@ def own_odds(r, p, odds, activity, device_class, who, creative, views):
 
 @jit(borrows=True)
 def search_chance(r, p, slot, query, named, brand, device_class, n_seats):
-    """Click chance of a brand's ad on a search page; brand -1: any rival that is not named."""
+    """Click chance of a brand's ad on a search page; brand -1: any rival that is not named.
+
+    `slot` counts from 0; `named` is the brand that the query names, -1 where it names none.
+    """
     asked = query
     if named >= 0:
         asked = OWN_BRAND if brand == named else RIVAL_BRAND
@@ -670,7 +676,7 @@ def search(r, p, pop, rivals, books, controls, opp_bid, opp, w, person, own_key,
         books.ads[w, 0, 0] += 1
         chance = search_chance(r, p, s, query, named, b, device_class, n_seats)
         before = used
-        used = min(used + chance, 0.95)
+        used = min(used + chance, MOST_OF_A_PAGE)
         hit = clicked < 0 and v < used
         if hit:
             clicked = s

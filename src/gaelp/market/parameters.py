@@ -172,6 +172,8 @@ PARAMETERS: tuple[Parameter, ...] = (
 )
 BY_NAME = {parameter.name: parameter for parameter in PARAMETERS}
 
+MOST_OF_A_PAGE = 0.95
+"""The chances of all ads of a search page together are at most this."""
 RESPONSE_AXES = {
     "feed": tuple("feed segment stage class audience creative".split()),
     "search": tuple("query segment class".split()),

@@ -42,7 +42,7 @@ from gaelp.core.words import Stage
 from gaelp.market.file import MarketFile
 from gaelp.market.hour import T_AD, T_BUY, T_CHOICE, T_LAG, T_STAGE
 from gaelp.market.market import Market
-from gaelp.market.parameters import AXES, FEEDS, STEPS
+from gaelp.market.parameters import AXES, FEEDS, MOST_OF_A_PAGE, STEPS
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.void]
@@ -52,7 +52,7 @@ Mean = Callable[[Floats], tuple[Floats, Floats]]
 KINDS = {"ad": T_AD, "stage": T_STAGE, "buy": T_BUY, "choice": T_CHOICE, "lag": T_LAG}
 LEAST_EVENTS = 30
 """A parameter that fewer events speak of is left out; its standard error would mean nothing."""
-_FIRST_SLOT = 3
+FIRST_SLOT = 3
 _CONSIDERING = int(Stage.CONSIDERING)
 _MOST_CHANCE = 0.9
 """No single activity moves a stage or ends in a sale with more than this chance."""
@@ -104,8 +104,8 @@ def recover(market: Market, world: int = 0) -> dict[str, Recovered]:
     log = market.truth(world)
     found: dict[str, Recovered] = {}
     ads = log[log["kind"] == T_AD]
-    found.update(_search_clicks(file, ads[ads["slot"] >= _FIRST_SLOT], market.n_seats))
-    found.update(_feed_clicks(file, ads[ads["slot"] < _FIRST_SLOT], market.n_seats))
+    found.update(_search_clicks(file, ads[ads["slot"] >= FIRST_SLOT], market.n_seats))
+    found.update(_feed_clicks(file, ads[ads["slot"] < FIRST_SLOT], market.n_seats))
     found.update(_stage_moves(file, log))
     found.update(_purchases(file, rows(market, "buy", world)))
     found.update(_choices(file, rows(market, "choice", world), market.n_seats))
@@ -123,10 +123,10 @@ def _search_clicks(file: MarketFile, ads: Rows, n_seats: int) -> Found:
     query, device_class = ads["line"] // 2, ads["line"] % 2
     offset = np.log(value["click_segment"][ads["segment"]] * value["click_class"][device_class])
     if "search" in file.response:
-        relative = _response(file, "search", query, ads["segment"], device_class)
+        relative = file.response["search"].at("search", query, ads["segment"], device_class)
         offset += np.where(ads["brand"] < n_seats, np.log(relative), 0.0)
     names = [f"position.{slot}" for slot in AXES["slot"]] + [f"search_click.{q}" for q in AXES["query"]]
-    member = _one_hot(ads["slot"] - _FIRST_SLOT, 4), _one_hot(query, 4)
+    member = _one_hot(ads["slot"] - FIRST_SLOT, 4), _one_hot(query, 4)
     design = np.concatenate(member, axis=1)
     told = design.T @ ads["outcome"] >= LEAST_EVENTS
     if not told[0]:
@@ -136,7 +136,7 @@ def _search_clicks(file: MarketFile, ads: Rows, n_seats: int) -> Found:
     offset, clicked, design = offset[kept], ads["outcome"][kept], design[kept][:, told]
 
     def mean(theta: Floats) -> tuple[Floats, Floats]:
-        chance = np.minimum(np.exp(offset + design @ theta), 0.95)
+        chance = np.minimum(np.exp(offset + design @ theta), MOST_OF_A_PAGE)
         return chance, chance[:, None] * design
 
     start = np.log([0.7 if name.startswith("position") else 0.05 for name in _kept(names, told)])
@@ -158,7 +158,7 @@ def _feed_clicks(file: MarketFile, ads: Rows, n_seats: int) -> Found:
     if "feed" in file.response:
         who = x[:, 3].astype(np.int64)
         place = (ads["slot"], ads["segment"], ads["stage"], ads["line"] % 2, who, ads["creative"])
-        odds = odds * np.where(ours, _response(file, "feed", *place), 1.0)
+        odds = odds * np.where(ours, file.response["feed"].at("feed", *place), 1.0)
     offset = np.log(odds)
     columns = {f"feed_click_odds.{feed}": ads["slot"] == i for i, feed in enumerate(FEEDS)}
     columns |= {"engaged_click": x[:, 3] > 0, "rival_fatigue": ~ours}
@@ -199,7 +199,7 @@ def _stage_moves(file: MarketFile, log: Rows) -> Found:
     same = (
         (before["kind"] == T_AD) & (before["person"] == moves["person"]) & (before["hour"] == moves["hour"])
     )
-    searched = before["slot"] >= _FIRST_SLOT
+    searched = before["slot"] >= FIRST_SLOT
     visited = moves["x"][:, 2] > 0
     held = np.stack([~searched, searched, visited], axis=1).astype(float)
     parameters = ("stage_up_view", "stage_up_search", "stage_up_visit")
@@ -345,14 +345,6 @@ def _fit(mean: Mean, outcome: NDArray[np.uint8], start: Floats) -> tuple[Floats,
 def _log_likelihood(chance: Floats, y: Floats) -> float:
     safe = np.clip(chance, 1e-300, 1.0 - 1e-12)
     return float(np.sum(np.where(y > 0, np.log(safe), np.log1p(-safe))))
-
-
-def _response(file: MarketFile, kind: str, *place: NDArray[np.integer]) -> Floats:
-    """(n,) relative odds (searches: chances) of own ads in the cells at `place`, one code per axis."""
-    table = file.response[kind].over_all(kind)
-    within = tuple(np.minimum(at, size - 1) for at, size in zip(place, table.shape, strict=True))
-    found: Floats = table[within]
-    return found
 
 
 def _values(file: MarketFile) -> dict[str, Floats]:

@@ -33,7 +33,9 @@ Trigger = Literal["manual", "daily", "scheduled", "purchase"]
 TRIGGERS: tuple[str, ...] = get_args(Trigger)
 """What can call for a run."""
 RUNNING = "running"
-DIED = "Its process ended before it was over; names stand at whole models. Ask again, with a new key if any."
+DIED = (
+    "Its process ended before it was over; aliases stand at whole models. Ask again, with a new key if any."
+)
 """Message of a run that died, which its row says in one word."""
 _DIED = "died"
 _OF_FULL_DISKS = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "disk is full")  # the last: SQLite's

@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 
 from gaelp.agents.policy import Policy
 from gaelp.core.errors import BadInput
-from gaelp.core.words import Audience, Query
 from gaelp.market.market import Market, World
-from gaelp.market.parameters import AXES, FEEDS, STAGES
-from gaelp.market.truth import rows
+from gaelp.market.parameters import AXES, FEEDS, QUERIES, STAGES
+from gaelp.market.truth import FIRST_SLOT, rows
 from gaelp.worlds.flight import WARM_UP_DAYS, Tick, fly, make_market, warm_up
 
 CLICKED = "clicked"
@@ -28,7 +27,6 @@ FEATURES = "channel device audience creative views query slot stage segment".spl
 and a slot; the rest is empty. Display is display and retargeting: the audience says which."""
 
 _ROWS_PER_PERSON_DAY = 12
-_FIRST_SLOT = 3
 
 
 def truth_rows(n_people: int) -> int:
@@ -73,7 +71,7 @@ class ClickLog:
         """The table: `CLICKED` (0 or 1), `hour` since `open`, and `FEATURES`, a word or a number each."""
         ads = np.concatenate([rows(self._market, "ad", self._world)[:0], *(self._kept or [])])
         segments = self._market.worlds[self._world].file.segments
-        found = ads["slot"] >= _FIRST_SLOT
+        found = ads["slot"] >= FIRST_SLOT
 
         def words(names: Any, codes: NDArray[Any], where: NDArray[np.bool_] | None = None) -> NDArray[Any]:
             told = np.array(names)[codes]
@@ -87,11 +85,11 @@ class ClickLog:
             "hour": ads["hour"] - self._began,
             "channel": words((*FEEDS, SEARCH), feed),
             "device": words(AXES["class"], ads["line"] % 2),
-            "audience": words([a.name.lower() for a in Audience], audience, ~found),
+            "audience": words(AXES["audience"], audience, ~found),
             "creative": words(AXES["creative"], ads["creative"], ~found),
             "views": np.ma.masked_array(ads["x"][:, 0].round(3), found),
-            "query": words([q.name.lower() for q in Query], query, found),
-            "slot": np.ma.masked_array(ads["slot"] - _FIRST_SLOT + 1, ~found),
+            "query": words(QUERIES, query, found),
+            "slot": np.ma.masked_array(ads["slot"] - FIRST_SLOT + 1, ~found),
             "stage": words(STAGES, ads["stage"]),
             "segment": words(segments, ads["segment"]),
         }

@@ -1,8 +1,8 @@
 """A market that answers by a response model, distilled to the tables that its kernels read.
 
-    ads = read_ads("clicks.csv", model, base)     # what `gaelp export clicks` wrote of the base
+    ads = taught.read_ads("clicks.csv", model, base)     # what `gaelp export clicks` wrote of the base
     found = distil(ads, base)
-    found.file                                    # the base, answering as the model does
+    found.file                                           # the base, answering as the model does
 
 A model takes microseconds for a chance and a kernel has nanoseconds, so the model is taught to the market:
 for every ad of a table it says a chance, and the market's own form is fitted to these chances instead of
@@ -38,11 +38,8 @@ from gaelp.worlds.taught import (
     chance_of,
     expected_clicks,
     log_odds_of,
-    read_ads,
     sums,
 )
-
-__all__ = ["Ads", "Distilled", "distil", "expected_clicks", "read_ads"]
 
 Cells = list[tuple[str, tuple[int, ...]]]
 
@@ -92,20 +89,22 @@ def distil(ads: Ads, base: MarketFile) -> Distilled:
     columns = _free(ads, base)
     middle, at_limit, converged = _fitted(ads, base, columns)
     log_odds = log_odds_of(middle, ads)
-    found = {kind: _table(kind, ads, log_odds, middle) for kind in RESPONSE_AXES}
-    tables = {kind: table for kind, table in found.items() if table is not None}
+    tables, n_at_limit = {}, {}
+    for kind in RESPONSE_AXES:
+        if over := _axes_of(kind, ads):
+            tables[kind], n_at_limit[kind] = _table(kind, over, ads, log_odds, middle)
     file = replace(middle, response=tables)
     markets = {"base": base, "parameters": middle, "market": file}
     expected = {name: expected_clicks(market, ads) for name, market in markets.items()}
     figures = {
-        **ads.told,
+        **ads.about,
         "ads": int(ads.n.sum()),
         "channels": _by_channel(ads, expected),
         "fit": {name: _agreement(ads, clicks) for name, clicks in expected.items()},
-        "parameters": _told(base, file, columns),
+        "parameters": _changes(base, file, columns),
         "at_limit": at_limit,
         "tables": {kind: list(table.over) for kind, table in tables.items()},
-        "notes": _notes(ads, expected["market"], at_limit, converged),
+        "notes": _notes(ads, expected["market"], at_limit, n_at_limit, converged),
     }
     names = tuple(dict.fromkeys(name for column in columns for name, _ in column.cells))
     return Distilled(file, names, figures)
@@ -124,8 +123,9 @@ def _free(ads: Ads, base: MarketFile) -> list[_Column]:
     def each(
         name: str, column: str, rows: Bools, size: int, first: int = 0, penalty: float = _FACTOR
     ) -> None:
-        for code in range(first, size) if column in ads.reads else ():
-            add([(name, (code,))], rows & (at[column] == code), penalty)
+        if column in ads.reads:
+            for code in range(first, size):
+                add([(name, (code,))], rows & (at[column] == code), penalty)
 
     each("feed_click_odds", "channel", feed, len(FEEDS), penalty=_LEVEL)
     each("search_click", "query", search, len(QUERIES), penalty=_LEVEL)
@@ -187,8 +187,8 @@ def _fit(ads: Ads, offset: Floats, columns: list[_Column]) -> tuple[Floats, bool
 
     def loss(theta: Floats) -> float:
         chance, eta = mean(theta)
-        told = np.where(searched, n * chance, n * np.logaddexp(0.0, eta)) - taught * eta
-        return float(0.5 * (penalty * theta**2).sum() + told.sum())
+        each = np.where(searched, n * chance, n * np.logaddexp(0.0, eta)) - taught * eta
+        return float(0.5 * (penalty * theta**2).sum() + each.sum())
 
     theta = np.zeros(len(columns))
     before = loss(theta)
@@ -228,12 +228,17 @@ def _moved(file: MarketFile, columns: list[_Column], change: Floats) -> tuple[Ma
     return file.with_values(values), stopped
 
 
-def _table(kind: str, ads: Ads, log_odds: Floats, file: MarketFile) -> Response | None:
-    """Relative odds by cell that make the market's clicks the model's."""
-    over = tuple(axis for axis in RESPONSE_AXES[kind] if COLUMN_OF.get(axis, axis) in ads.reads)
+def _axes_of(kind: str, ads: Ads) -> tuple[str, ...]:
+    """Axes of a response table that the model reads; none where it knows no such ads."""
+    known = (ads.of(kind) & ads.known).any()
+    return tuple(axis for axis in RESPONSE_AXES[kind] if known and COLUMN_OF.get(axis, axis) in ads.reads)
+
+
+def _table(
+    kind: str, over: tuple[str, ...], ads: Ads, log_odds: Floats, file: MarketFile
+) -> tuple[Response, int]:
+    """Relative odds by cell that make the market's clicks the model's, and how many cells stopped short."""
     rows = ads.of(kind)
-    if not (rows & ads.known).any() or not over:
-        return None
     shape = tuple(len(axis_names(axis, file.segments)) for axis in over)
     place = np.ravel_multi_index([ads.at[COLUMN_OF.get(axis, axis)][rows] for axis in over], shape)
     size = int(np.prod(shape))
@@ -247,8 +252,9 @@ def _table(kind: str, ads: Ads, log_odds: Floats, file: MarketFile) -> Response 
         relative = np.clip(relative + move, low, high)
         if np.abs(move).max() < 1e-6:
             break
+    short = int(np.sum((np.abs(move) > 1e-3) & (taught > 0)))
     value = np.clip([float(f"{v:.4g}") for v in np.exp(relative)], *RESPONSE_RANGE)
-    return Response(over=over, value=value.reshape(shape))
+    return Response(over=over, value=value.reshape(shape)), short
 
 
 def _by_channel(ads: Ads, expected: Mapping[str, Floats]) -> dict[str, dict[str, float]]:
@@ -258,8 +264,8 @@ def _by_channel(ads: Ads, expected: Mapping[str, Floats]) -> dict[str, dict[str,
         rows = ads.at["channel"] == code
         n = float(ads.n[rows].sum())
         if n:
-            told = {"clicked": ads.clicked, "model": ads.taught, **expected}
-            found[name] = {"ads": n, **{step: float(part[rows].sum() / n) for step, part in told.items()}}
+            clicks = {"clicked": ads.clicked, "model": ads.taught, **expected}
+            found[name] = {"ads": n, **{step: float(part[rows].sum() / n) for step, part in clicks.items()}}
     return found
 
 
@@ -274,32 +280,33 @@ def _agreement(ads: Ads, clicks: Floats) -> dict[str, float | None]:
     _, which = np.unique(np.stack(read), axis=1, return_inverse=True)
     which = which.ravel()
     n, taught, ours = (sums(which, part[ads.known]) for part in (ads.n, ads.taught, clicks))
-    gap, told = np.log(ours / taught), np.log(taught / n)
-    spread = float(np.cov(told, aweights=taught, ddof=0)) if told.size > 1 else 0.0
+    gap, log_chance = np.log(ours / taught), np.log(taught / n)
+    spread = float(np.cov(log_chance, aweights=taught, ddof=0)) if n.size > 1 else 0.0
     r2 = 1.0 - float(np.average(gap**2, weights=taught)) / spread if spread > 1e-12 else None
     return {"r2": r2, "misplaced": 0.5 * float(np.abs(ours - taught).sum() / taught.sum())}
 
 
-def _told(base: MarketFile, file: MarketFile, columns: list[_Column]) -> dict[str, dict[str, list[float]]]:
+def _changes(base: MarketFile, file: MarketFile, columns: list[_Column]) -> dict[str, dict[str, list[float]]]:
     """By parameter and element, what the base said and what the market says now."""
     found: dict[str, dict[str, list[float]]] = {}
     for name, index in (cell for column in columns for cell in column.cells):
         axes = [axis_names(axis, base.segments) for axis in BY_NAME[name].axes]
-        element = ".".join(names[i] for names, i in zip(axes, index, strict=True))
+        element = ".".join(names[i] for names, i in zip(axes, index, strict=True)) or "all"
         pair = [float(each.parameters[name].value[index]) for each in (base, file)]
         found.setdefault(name, {})[element] = pair
     return found
 
 
-def _notes(ads: Ads, clicks: Floats, at_limit: list[str], converged: bool) -> list[str]:
+def _notes(
+    ads: Ads, clicks: Floats, at_limit: list[str], n_at_limit: Mapping[str, int], converged: bool
+) -> list[str]:
     """What a person should know of a fit."""
-    left_out, unseen = ads.told.get("left_out", {}), ads.told.get("unseen", {})
-    found = [
-        f"{n:,} ads of {word} stay as they were: the model saw too few clicks" for word, n in left_out.items()
-    ]
-    found += [
-        f"{share:.1%} of ads have a {name} that was not there at training" for name, share in unseen.items()
-    ]
+    left_out, found = ads.about.get("left_out", {}), []
+    if n_kept := int(ads.n[~ads.known].sum()):
+        which = f"; too few clicks to learn from of {', '.join(left_out)}" if left_out else ""
+        found.append(f"{n_kept:,} of {int(ads.n.sum()):,} ads keep the base's chance{which}")
+    for name, share in ads.about.get("unseen", {}).items():
+        found.append(f"{100 * share:.1f} % of ads have a {name} that was not there at training")
     there = {CHANNELS[code] for code in np.unique(ads.at["channel"])}
     missing = [name for name in CHANNELS if name not in there]
     if missing:
@@ -308,6 +315,9 @@ def _notes(ads: Ads, clicks: Floats, at_limit: list[str], converged: bool) -> li
         )
     if at_limit:
         found.append(f"at the end of their range: {', '.join(at_limit)}")
+    for kind, n_cells in n_at_limit.items():
+        if n_cells:
+            found.append(f"response.{kind}: {n_cells} cells stop at the end of their range")
     pages = ads.searched & ads.known
     if pages.any() and clicks[pages].sum() / ads.n[pages].sum() > _CROWDED:
         found.append("search ads are clicked so often that a page's limit of .95 takes some of it away")

@@ -15,7 +15,16 @@ from gaelp.core.errors import BadInput
 from gaelp.core.names import require_known
 from gaelp.data.tables import CodedColumn
 from gaelp.market.file import MarketFile
-from gaelp.market.parameters import AXES, FATIGUE_STEP, FEEDS, N_FATIGUE, QUERIES, RESPONSE_AXES, STAGES
+from gaelp.market.parameters import (
+    AXES,
+    FATIGUE_STEP,
+    FEEDS,
+    MOST_OF_A_PAGE,
+    N_FATIGUE,
+    QUERIES,
+    RESPONSE_AXES,
+    STAGES,
+)
 from gaelp.market.truth import LEAST_EVENTS
 from gaelp.prediction.boosting import BoostedTrees
 from gaelp.prediction.examples import read_again
@@ -37,8 +46,8 @@ _WORDS: Final[dict[str, tuple[str, ...]]] = {
     "query": QUERIES,
     "stage": STAGES,
 }
-_MOST_CHANCE: Final = 0.95
-_LEAST: Final = 1e-12
+_LEAST, _NEVER = 1e-12, 1e-9
+"""What stands for a factor of 0, and the chance below which one has made a click impossible."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +62,9 @@ class Ads:
         known: (n,) whether the model saw at least `LEAST_EVENTS` clicks of each word, and the base market has
             a chance of a click at all.
         reads: columns of the click log that the model reads.
-        told: of the model and the table, for the figures: `model_id`, `trained_on`, `reads`, `left_out` (ads
+        about: the model and the table, for the figures: `model_id`, `trained_on`, `reads`, `left_out` (ads
             by `column: word` of which the model saw fewer clicks) and `unseen` (shares of ads with a word
-            unknown to the model, by column).
+            unknown to the model, by other columns).
     """
 
     at: dict[str, Codes]
@@ -64,7 +73,7 @@ class Ads:
     clicked: Floats
     known: Bools
     reads: frozenset[str]
-    told: dict[str, Any] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
 
     @property
     def searched(self) -> Bools:
@@ -117,13 +126,17 @@ def read_ads(path: Path | str, model: ResponseModel, base: MarketFile) -> Ads:
                 left_out[f"{name}: {word}"] = int(rows.sum())
                 known &= ~rows
     if not known.any():
-        allowed = f"must hold ads of which the model saw {LEAST_EVENTS} clicks for each word"
-        raise BadInput("FILE", Path(path).name, allowed, "Train on more rows, in the words of this table.")
+        few = ", ".join(
+            f"{word} ({clicks[name].get(word, 0)})" for name, word in (w.split(": ") for w in left_out)
+        )
+        allowed = f"must have seen {LEAST_EVENTS} clicks of every word of some ads; too few of {few}"
+        remedy = "Train it on more people or days, in the words of this table."
+        raise BadInput("MODEL", model.manifest.get("model_id", "")[:12], allowed, remedy)
     sizes = {name: int(codes.max()) + 2 for name, codes in at.items()}
     place = np.ravel_multi_index([at[name] + 1 for name in sizes], tuple(sizes.values()))
     kinds, first, which = np.unique(place, return_index=True, return_inverse=True)
     unravelled = np.unravel_index(kinds, tuple(sizes.values()))
-    trees = model.scorer if isinstance(model.scorer, BoostedTrees) else None
+    unseen = model.scorer.encoding.unseen(examples) if isinstance(model.scorer, BoostedTrees) else {}
     n = np.bincount(which).astype(float)
     found = Ads(
         {name: codes.astype(np.int64) - 1 for name, codes in zip(sizes, unravelled, strict=True)},
@@ -132,16 +145,16 @@ def read_ads(path: Path | str, model: ResponseModel, base: MarketFile) -> Ads:
         clicked=sums(which, examples.label),
         known=known[first],
         reads=frozenset(reads & {*FEATURES}),
-        told={
+        about={
             "model_id": model.manifest.get("model_id"),
             "trained_on": model.manifest.get("data", {}).get("file"),
             "reads": sorted(reads),
             "left_out": left_out,
-            "unseen": {} if trees is None else trees.encoding.unseen(examples),
+            "unseen": {name: share for name, share in unseen.items() if name not in _words(base)},
         },
     )
     usual = expected_clicks(base, found)
-    known = found.known & (usual > 1e3 * _LEAST * n)
+    known = found.known & (usual > _NEVER * n)
     return replace(found, known=known, taught=np.where(known, found.taught, usual))
 
 
@@ -153,10 +166,8 @@ def expected_clicks(file: MarketFile, ads: Ads) -> Floats:
     log_odds = log_odds_of(file, ads)
     for kind, response in file.response.items():
         rows = ads.of(kind)
-        table, axes = response.over_all(kind), RESPONSE_AXES[kind]
-        codes = [ads.at[COLUMN_OF.get(axis, axis)][rows] for axis in axes]
-        place = tuple(np.minimum(code, size - 1) for code, size in zip(codes, table.shape, strict=True))
-        log_odds[rows] += np.log(table[place])
+        codes = [ads.at[COLUMN_OF.get(axis, axis)][rows] for axis in RESPONSE_AXES[kind]]
+        log_odds[rows] += np.log(response.at(kind, *codes))
     return ads.n * chance_of(log_odds, ads.searched)
 
 
@@ -177,7 +188,7 @@ def log_odds_of(file: MarketFile, ads: Ads) -> Floats:
 def chance_of(log_odds: Floats, searched: Bools) -> Floats:
     """(n,) chances: of searches' logs at most .95, as on a page."""
     odds = np.exp(np.minimum(log_odds, 30.0))
-    return np.where(searched, np.minimum(odds, _MOST_CHANCE), odds / (1.0 + odds))
+    return np.where(searched, np.minimum(odds, MOST_OF_A_PAGE), odds / (1.0 + odds))
 
 
 def sums(place: Codes, weights: NDArray[Any], size: int = 0) -> Floats:
@@ -228,7 +239,10 @@ def _whole(column: CodedColumn, parts: float, size: int, first: int = 0) -> Code
 
 
 def _clicks_by_word(model: ResponseModel) -> dict[str, dict[str, int]]:
-    """{column: {word: clicks}} that a model was trained on, of the columns that it remembers."""
+    """{column: {word: clicks}} that a model was trained on, of the columns that it remembers.
+
+    Trees remember all words in their encoding; `gaelp ctr train` notes those of any model's short columns.
+    """
     kept: Mapping[str, dict[str, int]] = model.manifest.get("labels_by_word") or {}
     return {**_clicks_of(model.scorer), **kept}
 
