@@ -42,7 +42,7 @@ def test_a_market_is_made_to_answer_by_a_model_of_its_own_clicks(gaelp: Gaelp, t
         ((model, clicks, "--out", own, "--market", own), "must not be own.toml or a file that it extends"),
         ((model, clicks, "--out", tmp_path / "b.toml", "--market", own), "without [response] tables"),
         ((tmp_path, clicks, "--out", tmp_path / "b.toml"), "the folder of a model"),
-        ((model, tmp_path / "none.csv", "--out", tmp_path / "b.toml"), "none.csv"),
+        ((model, tmp_path / "none.csv", "--out", tmp_path / "b.toml"), "must be a file that exists"),
     ):
         refused = gaelp("ctr", "distil", *arguments)
         assert refused.code == 2 and said in refused.err, said
