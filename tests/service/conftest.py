@@ -16,11 +16,27 @@ import pytest
 from gaelp.service.keys import SCOPES, KeyFile
 from gaelp.service.webhook import read_secret, sign
 
+from ..journeys.conftest import Postgres
 from .world import save_model
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 SERVE = "import sys; from gaelp.cli.serve import serve_app; serve_app(sys.argv[1:])"
 PATIENCE_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def postgres():
+    server = Postgres()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path):
+    """A new database of each kind."""
+    if request.param == "postgresql":
+        return request.getfixturevalue("postgres").new_database()
+    return f"sqlite:///{tmp_path}/service.db"
 
 
 @dataclass

@@ -5,31 +5,15 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
-import pytest
 import sqlalchemy as sa
 
 from gaelp.journeys.database import Database
 from gaelp.prediction.signals import CLOCK_SKEW_S
 
-from ..journeys.conftest import Postgres
 from .world import FEATURES, promote
 
 FORM = {"error", "value", "allowed", "remedy"}
 ALIEN = ("sql", "select", "psycopg", "error:", "gaelp_", "aliases.json", "registry")
-
-
-@pytest.fixture(scope="module")
-def postgres():
-    server = Postgres()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request, tmp_path):
-    if request.param == "postgresql":
-        return request.getfixturevalue("postgres").new_database()
-    return f"sqlite:///{tmp_path}/service.db"
 
 
 def ask(service):

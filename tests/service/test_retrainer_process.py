@@ -14,25 +14,9 @@ from gaelp.core.errors import GaelpError
 from gaelp.journeys.batch import Event
 from gaelp.service.retrainer_process import Jobs
 
-from ..journeys.conftest import Postgres
-
 NOW = dt.datetime(2026, 3, 21, 2, tzinfo=dt.UTC)
 SMALL, LARGE = {"value_micros": 10, "currency": "USD"}, {"value_micros": 99_999, "currency": "EUR"}
 SMALL_ROW, LARGE_ROW = (10, NOW), (99_999, NOW - dt.timedelta(days=1))
-
-
-@pytest.fixture(scope="module")
-def postgres():
-    server = Postgres()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request, tmp_path):
-    if request.param == "postgresql":
-        return request.getfixturevalue("postgres").new_database()
-    return f"sqlite:///{tmp_path}/jobs.db"
 
 
 @pytest.fixture

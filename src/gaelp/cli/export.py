@@ -21,6 +21,11 @@ from gaelp.cli.console import (
     show,
 )
 
+FlownOption = Annotated[
+    str | None,
+    typer.Option("--policy", help="A policy's name, or a checkpoint's path.", show_default="the status quo"),
+]
+
 export_app = typer.Typer(help="A run's tables in the shapes that other tools read.", no_args_is_help=True)
 
 
@@ -93,10 +98,7 @@ def mmm_command(
 def ga4_command(
     folder: Annotated[str, typer.Option("--out", metavar="DIR", help="Where to.")],
     market: MarketOption = DEFAULT_MARKET,
-    policy: Annotated[
-        str | None,
-        typer.Option(help="A policy's name, or a checkpoint's path.", show_default="the status quo"),
-    ] = None,
+    policy: FlownOption = None,
     users: UsersOption = 10_000,
     days: DaysOption = 30,
     daily_budget_usd: BudgetOption = None,
@@ -165,10 +167,7 @@ def clicks_command(
         str, typer.Option("--out", metavar="FILE", help="Table to make or replace: .csv or .parquet.")
     ],
     market: MarketOption = DEFAULT_MARKET,
-    policy: Annotated[
-        str | None,
-        typer.Option(help="A policy's name, or a checkpoint's path.", show_default="the status quo"),
-    ] = None,
+    policy: FlownOption = None,
     users: UsersOption = 10_000,
     days: DaysOption = 30,
     daily_budget_usd: BudgetOption = None,
